@@ -1,0 +1,30 @@
+"""What can go wrong with a run, as exceptions. What goes wrong with one row is data: see records.Failure.
+
+BatchrunnerError
+├── UsageError          a job file, a template or a combination of options is wrong; nothing was sent
+├── InputError          the input is missing, can't be read, or is not that of the earlier run
+├── StorageError        reading or writing of batchrunner's own files failed
+└── LockedError         another run works on the same output
+
+The message says what is wrong and what to do about it; cli/ turns the class into an exit code and nothing else does.
+"""
+
+
+class BatchrunnerError(Exception):
+    """Anything that stops a run before or beside its rows."""
+
+
+class UsageError(BatchrunnerError):
+    """A job file, a template or a combination of options is wrong; found before anything is sent."""
+
+
+class InputError(BatchrunnerError):
+    """The input is missing, can't be read, or is not that of the earlier run."""
+
+
+class StorageError(BatchrunnerError):
+    """Reading or writing of batchrunner's own files failed: disk full, no permission, a damaged store."""
+
+
+class LockedError(BatchrunnerError):
+    """Another run holds the same output or the same lane."""

@@ -1,0 +1,131 @@
+"""The frozen records that travel through the house, and the kinds of failure they name.
+
+A unit is one thing to ask. Until sweeps exist a unit is a row, told by its number: 0 for the first row.
+Times are seconds; instants called `_at` are Unix time unless they say otherwise.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+
+class Kind(StrEnum):
+    """What went wrong with a try or a row: the `error.kind` of the output. Ordered from the row outwards."""
+
+    INVALID_ROW = "invalid_row"  # the row can't be read or makes no request
+    TOO_LARGE = "too_large"  # the row asks for more tokens than a whole window of the limit holds
+    REJECTED = "rejected"  # the gateway will not have this request: 400, 413, 422, ...
+    INVALID_REPLY = "invalid_reply"  # status 2xx, but the body is no chat completion
+    EMPTY_ANSWER = "empty_answer"  # a completion without text and without tool calls
+    SERVER_ERROR = "server_error"  # 500 and other 5xx
+    TIMEOUT = "timeout"  # no whole answer within the time for one try
+    RATE_LIMITED = "rate_limited"  # 429 of a rate or of concurrency
+    DAILY_LIMIT = "daily_limit"  # 429 of a daily quota
+    UNAVAILABLE = "unavailable"  # no capacity: 502, 503, 504, 529
+    UNREACHABLE = "unreachable"  # no connection: refused, no such host, TLS
+    RESET = "reset"  # the connection broke after the request was written: maybe paid
+    REFUSED = "refused"  # 401, 403, 404: the key or the model
+    BILLING = "billing"  # 402 and its kin: the account has no money
+    REDIRECTED = "redirected"  # 3xx: redirects are never followed
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a try or a row failed. `status` is the HTTP status, where one came."""
+
+    kind: Kind
+    message: str
+    status: int | None = None
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of the input. `failure` is set, and `columns` empty, where it can't be read."""
+
+    number: int
+    id: str
+    columns: Mapping[str, Any]
+    failure: Failure | None = None
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """What is sent for one unit: a JSON body for /chat/completions, and what the limiter wants to know of it."""
+
+    number: int
+    id: str
+    model: str
+    body: bytes
+    prompt_chars: int
+    max_tokens: int | None = None
+
+
+class HttpReply(msgspec.Struct, frozen=True, kw_only=True):
+    """What came back over the wire: status, headers by lower-case name, the body whole."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """Tokens as the gateway counted them; None where it did not say or said nonsense."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    total_tokens: int | None = None
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
+    """A chat completion, understood. `tool_calls` is the gateway's JSON as it came."""
+
+    text: str | None
+    tool_calls: msgspec.Raw | None
+    reasoning: str | None
+    finish_reason: str | None
+    usage: Usage
+    model: str | None
+    request_id: str | None
+
+
+class Try(msgspec.Struct, frozen=True, kw_only=True):
+    """One request that was sent, whatever came of it. `failure` is None where it was answered."""
+
+    number: int
+    sent_at: float
+    latency_s: float
+    failure: Failure | None
+    usage: Usage | None
+
+
+class ErrorColumn(msgspec.Struct, frozen=True, kw_only=True):
+    """The `error` column of an output row."""
+
+    kind: str
+    status: int | None
+    message: str
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """How a unit ended: the native output row, its fields in the order of the output's columns."""
+
+    id: str
+    row: int
+    status: str  # "ok" or "failed"
+    response: str | None = None
+    tool_calls: msgspec.Raw | None = None
+    parsed: msgspec.Raw | None = None
+    reasoning: str | None = None
+    finish_reason: str | None = None
+    error: ErrorColumn | None = None
+    usage: Usage | None = None
+    cost: float | None = None
+    model: str | None = None
+    variant: str | None = None
+    sample: int | None = None
+    attempts: int = 0
+    latency_s: float | None = None
+    first_token_s: float | None = None
+    request_id: str | None = None
+    finished_at: str | None = None  # RFC 3339, UTC

@@ -1,0 +1,122 @@
+"""Values that the command line understands beyond click's own."""
+
+import json
+import re
+from typing import Any, Final
+
+import click
+
+FAULTS = ("5xx", "reset_before", "reset_after", "truncated", "not_json", "empty", "hang", "reset")
+
+_AMOUNT = re.compile(r"(\d[\d_]*)(?:\.(\d+))?([kKmMgG]?)")
+_FACTORS: Final = {"": 1, "k": 1_000, "m": 1_000_000, "g": 1_000_000_000}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
+_SECONDS_IN: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+class Amount(click.ParamType[int, str | int]):
+    """A whole number of at least 1, written 3000, 1_000, 500k, 1M or 1.5M."""
+
+    name = "amount"
+
+    def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        amount = value if isinstance(value, int) else parse_amount(value)
+        if amount is None or amount < 1:
+            self.fail(f"{value!r} is no amount: write a whole number such as 3000, 1_000, 500k or 1.5M", param, ctx)
+        return amount
+
+
+def parse_amount(text: str) -> int | None:
+    """The whole number that the text stands for, or None."""
+    found = _AMOUNT.fullmatch(text.strip())
+    if found is None:
+        return None
+    whole, fraction, unit = found[1], found[2] or "", found[3].lower()
+    scaled = int(whole.replace("_", "") + fraction) * _FACTORS[unit]
+    amount, rest = divmod(scaled, 10 ** len(fraction))
+    return None if rest else amount
+
+
+class Seconds(click.ParamType[float, str | float]):
+    """A length of time: 90, 90s, 15m, 2h, 1d."""
+
+    name = "duration"
+
+    def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, int | float):
+            return float(value)
+        found = _DURATION.fullmatch(value.strip())
+        if found is None:
+            self.fail(f"{value!r} is no length of time: write 90s, 15m, 2h or 1d", param, ctx)
+        return float(found[1]) * _SECONDS_IN[found[2] or "s"]
+
+
+class Parameter(click.ParamType[tuple[str, Any], str | tuple[str, Any]]):
+    """A request parameter: NAME=JSON."""
+
+    name = "NAME=JSON"
+
+    def convert(
+        self, value: str | tuple[str, Any], param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, Any]:
+        if isinstance(value, tuple):
+            return value
+        name, equals, text = value.partition("=")
+        if not name or not equals:
+            self.fail(f"{value!r} is no NAME=JSON: write temperature=0 or stop='[\"END\"]'", param, ctx)
+        try:
+            return name, json.loads(text)
+        except (ValueError, RecursionError):
+            self.fail(f"{text!r} is no JSON; a text needs its quotes: {name}='\"{text}\"'", param, ctx)
+
+
+class FaultShare(click.ParamType[tuple[str, float], Any]):
+    """A kind of fault and its probability: 5xx=0.03."""
+
+    name = "KIND=PROBABILITY"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float]:
+        if isinstance(value, tuple):
+            return value
+        kind, _, share = str(value).partition("=")
+        if kind not in FAULTS:
+            self.fail(f"{kind!r} is no fault: choose from {', '.join(FAULTS)}", param, ctx)
+        probability = _number(share)
+        if probability is None or not 0 <= probability <= 1:
+            self.fail(f"{value!r} has no probability between 0 and 1: write {kind}=0.03", param, ctx)
+        return kind, probability
+
+
+class Span(click.ParamType[tuple[float, float], Any]):
+    """From one second to another: 20-35."""
+
+    name = "START-END"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, float]:
+        if isinstance(value, tuple):
+            return value
+        start, end = map(_number, (str(value).partition("-")[0], str(value).partition("-")[2]))
+        if start is None or end is None or start >= end:
+            self.fail(f"{value!r} is no span of seconds: write 20-35", param, ctx)
+        return start, end
+
+
+class Statuses(click.ParamType[tuple[int, ...], Any]):
+    """A list of 5xx statuses: 500,503."""
+
+    name = "LIST"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        words = str(value).split(",")
+        if not all(len(word) == len("500") and word.isdigit() and word[0] == "5" for word in words):
+            self.fail(f"{value!r} is no list of statuses from 500 to 599: write 500,503", param, ctx)
+        return tuple(map(int, words))
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None

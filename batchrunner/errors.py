@@ -4,9 +4,10 @@ BatchrunnerError
 ├── UsageError          a job file, a template or a combination of options is wrong; nothing was sent
 ├── InputError          the input is missing, can't be read, or is not that of the earlier run
 ├── StorageError        reading or writing of batchrunner's own files failed
+├── NoKeyError          there is no API key, or none that can be used
 └── LockedError         another run works on the same output
 
-The message says what is wrong and what to do about it; cli/ turns the class into an exit code and nothing else does.
+The message says what is wrong and what to do about it. Only cli/ turns the class into an exit code.
 """
 
 
@@ -26,5 +27,9 @@ class StorageError(BatchrunnerError):
     """Reading or writing of batchrunner's own files failed: disk full, no permission, a damaged store."""
 
 
+class NoKeyError(BatchrunnerError):
+    """There is no API key, or none that can be used."""
+
+
 class LockedError(BatchrunnerError):
-    """Another run holds the same output or the same lane."""
+    """Another run holds the same output."""

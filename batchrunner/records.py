@@ -49,7 +49,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """What is sent for one unit: a JSON body for /chat/completions, and what the limiter wants to know of it."""
+    """What is sent for one unit: a JSON body for /chat/completions, and what the limiter needs of it."""
 
     number: int
     id: str
@@ -95,8 +95,9 @@ class Try(msgspec.Struct, frozen=True, kw_only=True):
     number: int
     sent_at: float
     latency_s: float
-    failure: Failure | None
-    usage: Usage | None
+    failure: Failure | None = None
+    usage: Usage | None = None
+    finish_reason: str | None = None
 
 
 class ErrorColumn(msgspec.Struct, frozen=True, kw_only=True):

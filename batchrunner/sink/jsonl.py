@@ -1,0 +1,19 @@
+"""JSON Lines out: one outcome a line, each line ended by a newline.
+
+The gateway's own JSON (tool calls) may be laid out over several lines; outside of texts a newline is mere white space
+in JSON, and inside of them it can't stand, so it becomes a space.
+"""
+
+from collections.abc import Iterable
+from typing import BinaryIO
+
+
+def write_jsonl(file: BinaryIO, outcomes: Iterable[bytes]) -> None:
+    """Write the lines in order."""
+    for outcome in outcomes:
+        file.write(_one_line(outcome))
+        file.write(b"\n")
+
+
+def _one_line(outcome: bytes) -> bytes:
+    return outcome.replace(b"\n", b" ").replace(b"\r", b" ")

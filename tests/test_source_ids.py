@@ -1,0 +1,108 @@
+"""Ids of rows: where they come from, and doubled ones are refused with both lines."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batchrunner.errors import InputError
+from batchrunner.records import Row
+from batchrunner.source import open_source
+from batchrunner.source.failed import shown
+from batchrunner.source.ids import PlacedId, SeenIds
+
+
+def read(path: Path, limit: int | None = None) -> list[Row]:
+    return [row for batch in open_source(path).rows(lambda _: False, limit) for row in batch]
+
+
+def written(folder: Path, content: bytes, name: str = "in.jsonl") -> Path:
+    path = folder / name
+    path.write_bytes(content)
+    return path
+
+
+def test_the_id_is_id_then_custom_id_then_the_number(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        b'{"id": "x", "custom_id": "y"}\n{"custom_id": "z"}\n{}\n{"id": null}\n{"id": 17}\n'
+        b'{"id": null, "custom_id": 18}',
+    )
+    assert [row.id for row in read(path)] == ["x", "z", "2", "3", "17", "18"]
+
+
+def test_a_scan_counts_fingerprints_and_names_columns(tmp_path: Path) -> None:
+    content = b'\n{"b": 1, "a": 2}\nbroken\n\n{"c": 1, "a": 2}\n\n'
+    scan = open_source(written(tmp_path, content)).scan()
+    assert (scan.rows, scan.blank_lines, scan.columns) == (3, 3, ("b", "a", "c"))
+    assert scan.fingerprint == hashlib.sha256(content).hexdigest()
+
+
+DOUBLED = {
+    "texts": (b'{"id": "a"}\n\n{"id": "b"}\n{"id": "a"}\n', "a", "lines 1 and 4"),
+    "custom ids": (b'{"custom_id": "a"}\n{"custom_id": "a"}', "a", "lines 1 and 2"),
+    "the number 7 and the text 7": (b'{"id": 7}\n{"id": "7"}', "7", "lines 1 and 2"),
+    "an id and a custom id": (b'{"id": "a"}\n{"custom_id": "a"}', "a", "lines 1 and 2"),
+    "the empty text": (b'{"id": ""}\n{"id": ""}', "", "lines 1 and 2"),
+    "an id that is another row's number": (b'{"id": "1"}\n{"a": 1}', "1", "lines 1 and 2"),
+    "the first of several": (b'{"id": "a"}\n{"id": "b"}\n{"id": "b"}\n{"id": "a"}', "b", "lines 2 and 3"),
+}
+
+
+@pytest.mark.parametrize("name", DOUBLED)
+def test_doubled_ids_are_refused_with_both_lines(name: str, tmp_path: Path) -> None:
+    content, doubled, lines = DOUBLED[name]
+    with pytest.raises(InputError, match=rf"the id '{doubled}' stands twice, in {lines}\b"):
+        open_source(written(tmp_path, content)).scan()
+
+
+def test_a_broken_row_is_no_double_of_the_row_that_bears_its_number(tmp_path: Path) -> None:
+    path = written(tmp_path, b'{"id": 1}\nbroken\n{"id": [], "a": 1}\n{"id": 2}\n')
+    assert open_source(path).scan().rows == 4
+
+
+def test_an_id_in_a_message_is_short_and_printable(tmp_path: Path) -> None:
+    line = msgspec.json.encode({"id": "\x1b]0;evil\x07\u202e" + "x" * 500})
+    with pytest.raises(InputError) as raised:
+        open_source(written(tmp_path, line + b"\n" + line)).scan()
+    assert str(raised.value).isprintable()
+    assert len(str(raised.value)) < 250
+
+
+@given(st.text())
+def test_what_is_shown_is_printable_and_short(text: str) -> None:
+    assert shown(text).isprintable()
+    assert len(shown(text)) <= 100
+
+
+def test_a_mere_collision_of_hashes_is_no_doubled_id() -> None:
+    ids = [PlacedId(1, "a"), PlacedId(2, "b"), PlacedId(3, "c")]
+    seen = SeenIds(hash_of=lambda _: 7)
+    for placed in ids:
+        seen.add(placed.id)
+    seen.refuse_doubled(lambda: ids, "line")
+    with pytest.raises(InputError, match="lines 2 and 4"):
+        seen.refuse_doubled(lambda: [*ids, PlacedId(4, "b")], "line")
+
+
+def test_the_input_is_read_again_only_where_hashes_are_alike() -> None:
+    seen = SeenIds()
+    for number in range(10_000):
+        seen.add(str(number))
+
+    def read_again() -> Iterator[PlacedId]:
+        raise AssertionError("read again")
+        yield
+
+    seen.refuse_doubled(read_again, "line")
+
+
+def test_doubled_ids_are_found_anywhere_in_a_long_file(tmp_path: Path) -> None:
+    lines = [b'{"id": "row-%d"}' % number for number in range(20_000)]
+    lines[19_998] = lines[3]
+    with pytest.raises(InputError, match="lines 4 and 19999"):
+        open_source(written(tmp_path, b"\n".join(lines))).scan()

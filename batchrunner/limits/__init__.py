@@ -1,0 +1,1 @@
+"""The heart: how fast, and when not at all. Pure arithmetic in bucket, estimate, hints and lane; shells around it."""

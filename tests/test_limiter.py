@@ -1,0 +1,178 @@
+"""The turnstile in virtual time: first in, first out; nothing taken by who leaves; woken by what changes."""
+
+from collections.abc import Awaitable, Callable
+
+import anyio
+import pytest
+import trio.testing
+
+from batchrunner.limits.bucket import Limit
+from batchrunner.limits.lane import Lane, Limits
+from batchrunner.limits.limiter import Limiter, SendingStoppedError
+
+PER_SECOND = Limits(requests=(Limit(amount=10, window_seconds=1),))
+
+
+def in_virtual_time(scene: Callable[[], Awaitable[None]]) -> None:
+    """Hours pass at once."""
+    clock = trio.testing.MockClock(autojump_threshold=0)
+    anyio.run(scene, backend="trio", backend_options={"clock": clock})
+
+
+def limiter_of(limits: Limits) -> Limiter:
+    return Limiter(Lane(limits, now=anyio.current_time()))
+
+
+def test_four_thousand_waiters_are_let_through_in_order_at_the_rate_of_the_limit() -> None:
+    order: list[int] = []
+
+    async def scene() -> None:
+        limiter = limiter_of(PER_SECOND)
+        start = anyio.current_time()
+
+        async def wait(number: int) -> None:
+            limiter.leave(await limiter.admit(1), None)
+            order.append(number)
+
+        async with anyio.create_task_group() as group:
+            for number in range(4000):
+                group.start_soon(wait, number)
+                await anyio.lowlevel.checkpoint()
+        rate = 4000 / (anyio.current_time() - start)
+        assert 0.99 * 10 / 1.05 <= rate <= 10
+
+    in_virtual_time(scene)
+    assert order == sorted(order)
+    assert len(order) == 4000
+
+
+def test_a_large_unit_is_not_overtaken_by_small_ones_behind_it() -> None:
+    order: list[str] = []
+
+    async def scene() -> None:
+        limiter = limiter_of(Limits(tokens=(Limit(amount=1000, window_seconds=60),)))
+
+        async def wait(name: str, tokens: int) -> None:
+            limiter.leave(await limiter.admit(tokens), None)
+            order.append(name)
+
+        async with anyio.create_task_group() as group:
+            for name, tokens in (("first", 40), ("large", 900), *((f"small {n}", 1) for n in range(30))):
+                group.start_soon(wait, name, tokens)
+                await anyio.lowlevel.checkpoint()
+
+    in_virtual_time(scene)
+    assert order[:2] == ["first", "large"]
+
+
+def test_a_waiter_that_is_cancelled_has_taken_nothing_and_blocks_nobody() -> None:
+    async def scene() -> None:
+        limiter = limiter_of(Limits(requests=(Limit(amount=1, window_seconds=60),)))
+        await limiter.admit(1)
+        with anyio.move_on_after(5) as head:
+            await limiter.admit(1)
+        assert head.cancelled_caught
+        assert limiter.waiting == 0
+        start = anyio.current_time()
+        await limiter.admit(1)
+        assert anyio.current_time() - start <= 60.1 - 5
+
+    in_virtual_time(scene)
+
+
+def test_a_second_in_line_that_is_cancelled_leaves_the_line_whole() -> None:
+    order: list[str] = []
+
+    async def scene() -> None:
+        limiter = limiter_of(Limits(requests=(Limit(amount=1, window_seconds=10),)))
+        await limiter.admit(1)
+
+        async def wait(name: str) -> None:
+            await limiter.admit(1)
+            order.append(name)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(wait, "a")
+            await anyio.sleep(1)
+            with anyio.move_on_after(1):
+                await limiter.admit(1)
+            group.start_soon(wait, "b")
+
+    in_virtual_time(scene)
+    assert order == ["a", "b"]
+
+
+def test_room_in_flight_wakes_the_head_of_the_line() -> None:
+    async def scene() -> None:
+        limiter = limiter_of(Limits(concurrency=1))
+        lease = await limiter.admit(1)
+
+        async def leave_later() -> None:
+            await anyio.sleep(3)
+            limiter.leave(lease, None)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(leave_later)
+            start = anyio.current_time()
+            await limiter.admit(1)
+            assert anyio.current_time() - start == pytest.approx(3)
+
+    in_virtual_time(scene)
+
+
+def test_tokens_given_back_wake_the_head_of_the_line() -> None:
+    async def scene() -> None:
+        limiter = limiter_of(Limits(tokens=(Limit(amount=1000, window_seconds=60),)))
+        lease = await limiter.admit(900)
+
+        async def leave_later() -> None:
+            await anyio.sleep(10)
+            limiter.leave(lease, 0)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(leave_later)
+            start = anyio.current_time()
+            await limiter.admit(50)
+            assert anyio.current_time() - start == pytest.approx(10)
+
+    in_virtual_time(scene)
+
+
+def test_closing_sends_everybody_away() -> None:
+    away: list[str] = []
+
+    async def scene() -> None:
+        limiter = limiter_of(Limits(requests=(Limit(amount=1, window_seconds=60),)))
+        await limiter.admit(1)
+
+        async def expect_refusal(name: str, waiting: Callable[[], Awaitable[object]]) -> None:
+            with pytest.raises(SendingStoppedError):
+                await waiting()
+            away.append(name)
+
+        async with anyio.create_task_group() as group:
+            for name in ("head", "second", "third"):
+                group.start_soon(expect_refusal, name, lambda: limiter.admit(1))
+            group.start_soon(expect_refusal, "napping", lambda: limiter.nap(1000))
+            await anyio.sleep(1)
+            limiter.close()
+        await expect_refusal("late", lambda: limiter.admit(1))
+        assert anyio.current_time() < 5
+
+    in_virtual_time(scene)
+    assert sorted(away) == ["head", "late", "napping", "second", "third"]
+
+
+def test_nothing_is_admitted_beyond_the_lease_of_the_machines_book() -> None:
+    async def scene() -> None:
+        limiter = limiter_of(PER_SECOND)
+        limiter.lane.leased_until = anyio.current_time() + 1
+        await limiter.admit(1)
+        await anyio.sleep(2)
+        with anyio.move_on_after(60) as waiting:
+            await limiter.admit(1)
+        assert waiting.cancelled_caught
+        limiter.lane.leased_until = anyio.current_time() + 1
+        await limiter.admit(1)
+
+    in_virtual_time(scene)

@@ -1,0 +1,172 @@
+"""An HTTP reply becomes a chat completion, or the reason why it is none. Never raises on any bytes.
+
+Error bodies come in at least four shapes; the words are looked for in `error`, `error.message`, `message` and
+`detail`, in that order, then in the raw text. Only the status decides the kind.
+"""
+
+from typing import Any
+
+import msgspec
+
+from batchrunner.records import Failure, HttpReply, Kind, Reply, Usage
+
+LONGEST_MESSAGE = 500
+_LARGEST_COUNT = 2**31
+_REQUEST_ID_HEADERS = ("x-request-id", "x-baseten-request-id", "request-id")
+
+_KIND_OF_STATUS = {
+    401: Kind.REFUSED,
+    402: Kind.BILLING,
+    403: Kind.REFUSED,
+    404: Kind.REFUSED,
+    408: Kind.TIMEOUT,
+    409: Kind.SERVER_ERROR,
+    425: Kind.SERVER_ERROR,
+    429: Kind.RATE_LIMITED,
+    502: Kind.UNAVAILABLE,
+    503: Kind.UNAVAILABLE,
+    504: Kind.UNAVAILABLE,
+    529: Kind.UNAVAILABLE,
+}
+
+
+class _Message(msgspec.Struct):
+    content: Any = None
+    tool_calls: msgspec.Raw | None = None
+    reasoning_content: Any = None
+    reasoning: Any = None
+    refusal: Any = None
+
+
+class _Choice(msgspec.Struct):
+    message: _Message
+    finish_reason: Any = None
+
+
+class _Completion(msgspec.Struct):
+    """Strict about what makes an answer, lenient about all else: a paid answer is not refused for a trifle."""
+
+    choices: list[_Choice]
+    usage: Any = None
+    model: Any = None
+    id: Any = None
+
+
+_decode = msgspec.json.Decoder(_Completion).decode
+_decode_any = msgspec.json.Decoder().decode
+
+
+def kind_of_status(status: int) -> Kind:
+    """The kind of failure that a status outside 2xx stands for."""
+    known = _KIND_OF_STATUS.get(status)
+    if known is not None:
+        return known
+    if status >= 500:  # noqa: PLR2004
+        return Kind.SERVER_ERROR
+    return Kind.REJECTED if status >= 400 else Kind.REDIRECTED  # noqa: PLR2004
+
+
+def understand(http_reply: HttpReply) -> Reply | Failure:
+    """The completion in an HTTP reply, or why there is none."""
+    status = http_reply.status
+    if not 200 <= status < 300:  # noqa: PLR2004
+        return Failure(kind=kind_of_status(status), status=status, message=_words(http_reply))
+    try:
+        completion = _decode(http_reply.body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return Failure(kind=Kind.INVALID_REPLY, status=status, message=f"no chat completion: {error}")
+    if not completion.choices:
+        return Failure(kind=Kind.EMPTY_ANSWER, status=status, message="the completion has no choices")
+    return _reply(completion, http_reply)
+
+
+def emptiness(reply: Reply) -> Failure | None:
+    """A failure where an answer has neither text nor tool calls and was not cut short or refused."""
+    if reply.text or reply.tool_calls is not None or reply.finish_reason in ("length", "content_filter"):
+        return None
+    return Failure(kind=Kind.EMPTY_ANSWER, message="the answer has no text and no tool calls", status=200)
+
+
+def _reply(completion: _Completion, http_reply: HttpReply) -> Reply:
+    choice = completion.choices[0]
+    message = choice.message
+    calls = message.tool_calls
+    return Reply(
+        text=_text(message),
+        tool_calls=None if calls is None or bytes(calls) in (b"null", b"[]") else calls.copy(),
+        reasoning=_string(message.reasoning_content) or _string(message.reasoning),
+        finish_reason=_string(choice.finish_reason),
+        usage=_usage(completion.usage),
+        model=_string(completion.model),
+        request_id=_request_id(http_reply) or _string(completion.id),
+    )
+
+
+def _text(message: _Message) -> str | None:
+    match message.content:
+        case str() as text:
+            return text
+        case list() as parts:
+            return "".join(str(part.get("text", "")) for part in parts if isinstance(part, dict))
+        case _:
+            return _string(message.refusal)
+
+
+def _usage(usage: object) -> Usage:
+    if not isinstance(usage, dict):
+        return Usage()
+    prompt, completion = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
+    total = _count(usage.get("total_tokens"))
+    if total is None and prompt is not None and completion is not None:
+        total = prompt + completion
+    return Usage(
+        prompt_tokens=prompt,
+        completion_tokens=completion,
+        total_tokens=total,
+        cached_tokens=_detail(usage, "prompt_tokens_details", "cached_tokens"),
+        reasoning_tokens=_detail(usage, "completion_tokens_details", "reasoning_tokens"),
+    )
+
+
+def _detail(usage: dict[str, Any], group: str, name: str) -> int | None:
+    details = usage.get(group)
+    return _count(details.get(name)) if isinstance(details, dict) else None
+
+
+def _count(value: object) -> int | None:
+    """A number of tokens, or None for what can't be one."""
+    return int(value) if isinstance(value, int | float) and 0 <= value < _LARGEST_COUNT else None
+
+
+def _string(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _request_id(http_reply: HttpReply) -> str | None:
+    for name in _REQUEST_ID_HEADERS:
+        if name in http_reply.headers:
+            return http_reply.headers[name]
+    return None
+
+
+def _words(http_reply: HttpReply) -> str:
+    try:
+        content = _decode_any(http_reply.body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        content = None
+    found = _words_in(content) or http_reply.body[:LONGEST_MESSAGE].decode(errors="replace")
+    if http_reply.status // 100 == 3:  # noqa: PLR2004
+        found = f"the gateway redirects to {http_reply.headers.get('location', '?')}; use that as --base-url"
+    return " ".join(found.split())[:LONGEST_MESSAGE] or f"HTTP status {http_reply.status}"
+
+
+def _words_in(content: object) -> str | None:
+    if not isinstance(content, dict):
+        return None
+    error = content.get("error")
+    if isinstance(error, dict):
+        error = error.get("message") or error.get("code") or error.get("type")
+    for words in (error, content.get("message"), content.get("detail")):
+        if words:
+            return str(words)
+    return None

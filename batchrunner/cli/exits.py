@@ -1,0 +1,72 @@
+"""The one place where endings and errors become exit codes and words on stderr."""
+
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+from batchrunner.cli.terminal import safe_text
+from batchrunner.errors import (
+    BatchrunnerError,
+    InputError,
+    LockedError,
+    NoKeyError,
+    StorageError,
+    UsageError,
+)
+from batchrunner.runner.ending import End
+
+BUG = 70
+
+CODE_OF_END = {
+    End.ANSWERED: 0,
+    End.SOME_FAILED: 1,
+    End.UNREACHABLE: 69,
+    End.PARKED: 75,
+    End.REFUSED: 77,
+    End.MISCONFIGURED: 78,
+    End.INTERRUPTED: 130,
+    End.TERMINATED: 143,
+}
+CODE_OF_ERROR: dict[type[BatchrunnerError], int] = {
+    InputError: 65,
+    StorageError: 74,
+    LockedError: 75,
+    NoKeyError: 77,
+    UsageError: 78,
+}
+
+
+@contextmanager
+def errors_as_exit_codes() -> Iterator[None]:
+    """Around a command: every error becomes its words and its code, a bug a traceback without local values."""
+    try:
+        yield
+    except (click.ClickException, click.exceptions.Exit):
+        raise
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the border: nothing is swallowed, all is told
+        sys.exit(_tell(_first(error)))
+
+
+def _tell(error: BaseException) -> int:
+    """Say what happened; the exit code for it."""
+    match error:
+        case KeyboardInterrupt():
+            click.echo("batchrunner: stopped", err=True)
+            return CODE_OF_END[End.INTERRUPTED]
+        case BatchrunnerError():
+            click.echo(f"batchrunner: {safe_text(str(error), 2000)}", err=True)
+            return CODE_OF_ERROR[type(error)]
+        case _:
+            traceback.print_exception(error, file=sys.stderr)
+            click.echo("batchrunner: this is a bug in batchrunner; nothing that was recorded is lost.", err=True)
+            return BUG
+
+
+def _first(error: BaseException) -> BaseException:
+    """What a task group wraps."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

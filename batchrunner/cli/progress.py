@@ -1,0 +1,124 @@
+"""What a running loop looks like: a bar on a terminal, a line a minute elsewhere, or nothing."""
+
+import sys
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Literal
+
+import anyio
+import click
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from batchrunner.runner.loop import Loop
+
+Style = Literal["bar", "log", "none"]
+BAR_EVERY_SECONDS = 0.25
+LINE_EVERY_SECONDS = 60.0
+_RATE_OVER_SECONDS = 15.0
+
+
+class Gauge:
+    """Reads a loop from time to time and knows its recent rates. Times are monotonic seconds."""
+
+    def __init__(self, loop: "Loop", done_before: int, total: int) -> None:
+        self._loop = loop
+        self._done_before = done_before
+        self.total = total
+        self._seen: deque[tuple[float, int, int]] = deque()
+        self.read(time.monotonic())
+
+    @property
+    def done(self) -> int:
+        """Units that have ended, in this run and before."""
+        return self._done_before + self._loop.tally.units
+
+    def read(self, now: float) -> None:
+        """Look at the loop."""
+        self._seen.append((now, self.done, self._loop.tally.tokens))
+        while len(self._seen) > 2 and now - self._seen[0][0] > _RATE_OVER_SECONDS:  # noqa: PLR2004
+            self._seen.popleft()
+
+    def words(self) -> list[str]:
+        """What there is to say, in order."""
+        tally, askers = self._loop.tally, self._loop.askers
+        units_per_s, tokens_per_s = self._rates()
+        flight = sum(asker.limiter.lane.in_flight for asker in askers)
+        words = [f"{units_per_s:.1f}/s", f"{tokens_per_s:,.0f} tok/s", f"{flight} in flight", f"{tally.limited} x 429"]
+        words.append(f"{tally.failed} failed")
+        eta = (self.total - self.done) / units_per_s if units_per_s else None
+        words.append(f"ETA {_clock(eta)}")
+        pauses = [asker.limiter.lane.pause.until for asker in askers]
+        wait = max(pauses, default=0.0) - time.monotonic()
+        if wait > 1:
+            words.append(f"paused {wait:.0f} s")
+        return words
+
+    def _rates(self) -> tuple[float, float]:
+        (then, done, tokens), (now, done_now, tokens_now) = self._seen[0], self._seen[-1]
+        seconds = now - then
+        return ((done_now - done) / seconds, (tokens_now - tokens) / seconds) if seconds > 0 else (0.0, 0.0)
+
+
+def style_for(asked: str, *, quiet: bool) -> Style:
+    """`auto` is a bar on a terminal and lines elsewhere."""
+    if quiet or asked == "none":
+        return "none"
+    if asked == "auto":
+        return "bar" if sys.stderr.isatty() else "log"
+    return "bar" if asked == "bar" else "log"
+
+
+async def watch(style: Style, loop: "Loop", done_before: int, total: int) -> None:
+    """Show the loop until cancelled."""
+    gauge = Gauge(loop, done_before, total)
+    if style == "bar":
+        await _watch_with_bar(gauge)
+    elif style == "log":
+        await _watch_with_lines(gauge)
+
+
+async def _watch_with_bar(gauge: Gauge) -> None:
+    with _bar() as bar:
+        task = bar.add_task("", total=gauge.total, words="")
+        try:
+            while True:
+                gauge.read(time.monotonic())
+                bar.update(task, completed=gauge.done, words=" · ".join(gauge.words()))
+                await anyio.sleep(BAR_EVERY_SECONDS)
+        finally:
+            bar.update(task, completed=gauge.done, words=" · ".join(gauge.words()))
+
+
+async def _watch_with_lines(gauge: Gauge) -> None:
+    next_line = time.monotonic() + LINE_EVERY_SECONDS
+    while True:
+        await anyio.sleep(1)
+        now = time.monotonic()
+        gauge.read(now)
+        if now >= next_line:
+            next_line += LINE_EVERY_SECONDS
+            stamp = time.strftime("%H:%M:%S")
+            click.echo(f"{stamp} {gauge.done:,} of {gauge.total:,} · {' · '.join(gauge.words())}", err=True)
+
+
+def _bar() -> "Progress":
+    from rich.console import Console  # noqa: PLC0415 - rich is slow to import and not always used
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn  # noqa: PLC0415
+
+    return Progress(
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[words]}", markup=False),
+        console=Console(stderr=True),
+        auto_refresh=False,
+    )
+
+
+def _clock(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

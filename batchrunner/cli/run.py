@@ -1,0 +1,188 @@
+"""batchrunner run: a file of prompts becomes a file of answers."""
+
+import os
+import shlex
+import sys
+from contextlib import nullcontext
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import click
+import msgspec
+
+from batchrunner.cli.exits import CODE_OF_END, errors_as_exit_codes
+from batchrunner.cli.progress import style_for, watch
+from batchrunner.cli.simulated import simulated_gateway
+from batchrunner.cli.terminal import safe_text
+from batchrunner.cli.types import Amount, Parameter, Seconds
+from batchrunner.errors import NoKeyError
+from batchrunner.job.load import load_job, with_options
+from batchrunner.job.schema import KEY_VARIABLES, Job
+from batchrunner.report.summary import Summary, Units, line, usage_of
+from batchrunner.runner.session import Result, Settings, run_job
+from batchrunner.sink import write_summary
+from batchrunner.transport.secret import Secret, key_from_environment, key_from_file
+
+SIMULATED_MODEL = "simulated/model"
+EXAMPLES = """\b
+Examples:
+  batchrunner run questions.jsonl -m acme/llama-3-70b --rpm 3000 --tpm 1M
+  batchrunner run gsm8k.parquet -m acme/small --prompt "Solve: {{ question }}" -o answers.parquet
+  batchrunner run nightly.toml --json
+  batchrunner run questions.jsonl --simulate --rps 50
+\b
+Run the same command again to go on where it stopped; a finished job sends nothing.
+"""
+
+
+@click.command(epilog=EXAMPLES, context_settings={"max_content_width": 110})
+@click.argument("job", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(), metavar="PATH", help="*.jsonl or *.parquet [NAME.results.jsonl]")
+@click.option("--overwrite", is_flag=True, help="Replace an output that batchrunner did not make.")
+@click.option("--run-dir", type=click.Path(path_type=Path), metavar="PATH", help="The run store [OUTPUT.run/]")
+@click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path),
+    envvar="BATCHRUNNER_STATE_DIR",
+    metavar="PATH",
+    help="This machine's book of limits used [$XDG_STATE_HOME/batchrunner]",
+)
+@click.option("-m", "--model", metavar="SLUG", help="Model slug, org/model.")
+@click.option("--base-url", envvar="BATCHRUNNER_BASE_URL", metavar="URL", help="[https://inference.baseten.co/v1]")
+@click.option("--api-key-env", metavar="NAME", help=f"Variable with the key [{', then '.join(KEY_VARIABLES)}]")
+@click.option("--api-key-file", type=click.Path(path_type=Path), metavar="PATH", help="File or pipe with the key.")
+@click.option("--auth-scheme", type=click.Choice(["Api-Key", "Bearer"]), help="[Api-Key]")
+@click.option("--allow-insecure-http", is_flag=True, help="Plain http beyond loopback.")
+@click.option("--ca-bundle", type=click.Path(path_type=Path, exists=True), metavar="PATH", help="Own authority (PEM).")
+@click.option("--prompt", metavar="TEMPLATE", help="Jinja2 template over the row's columns.")
+@click.option("--system", metavar="TEXT", help="System message.")
+@click.option("--param", "params", type=Parameter(), multiple=True, help="Request parameter. Repeatable.")
+@click.option("--rps", "requests_per_second", type=Amount(), metavar="N", help="Limit: requests per second.")
+@click.option("--rpm", "requests_per_minute", type=Amount(), metavar="N", help="Limit: requests per minute.")
+@click.option("--tps", "tokens_per_second", type=Amount(), metavar="N", help="Limit: tokens per second.")
+@click.option("--tpm", "tokens_per_minute", type=Amount(), metavar="N", help="Limit: tokens per minute.")
+@click.option("--concurrency", metavar="N|auto", help="Requests in flight at most [auto]")
+@click.option("--attempts", type=click.IntRange(min=1), metavar="N", help="Tries for a row [6]")
+@click.option("--timeout", type=Seconds(), metavar="SECONDS", help="Time for one try [1200]")
+@click.option(
+    "--max-outage", type=Seconds(), default="15m", metavar="DURATION", help="Patience with a dead gateway [15m]"
+)
+@click.option("--limit", type=click.IntRange(min=0), metavar="N", help="Take the first N rows.")
+@click.option("--resume", type=click.Choice(["auto", "never", "must"]), default="auto", help="An earlier run [auto]")
+@click.option("--progress", type=click.Choice(["auto", "bar", "log", "none"]), default="auto", help="[auto]")
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
+@click.option("--json", "as_json", is_flag=True, help="The summary as one JSON object, alone on stdout.")
+@click.option("--simulate", is_flag=True, help="Talk to a simulated gateway with the job's limits: no key, no cost.")
+def run(*, simulate: bool, quiet: bool, as_json: bool, progress: str, **chosen: Any) -> None:
+    """Ask for every row of JOB, a job file (*.toml) or a data file (*.jsonl, *.parquet)."""
+    with errors_as_exit_codes():
+        job = _job(chosen, simulate=simulate)
+        key = Secret("simulated") if simulate else _key(job, chosen["api_key_file"])
+        with simulated_gateway(job.limits) if simulate else nullcontext(job.gateway.base_url) as base_url:
+            asked = with_options(job, {"gateway": {"base_url": base_url}})
+            watching = partial(watch, style_for(progress, quiet=quiet))
+            settings = _settings(job, chosen, simulate=simulate)
+            result = anyio.run(partial(run_job, asked, settings, key=key, watch=watching))
+        summary = _summary(job, result)
+        write_summary(_beside(job.output_path), msgspec.json.format(msgspec.json.encode(summary)) + b"\n")
+        _tell(summary, quiet=quiet, as_json=as_json)
+        sys.exit(summary.exit_code)
+
+
+def _job(chosen: dict[str, Any], *, simulate: bool) -> Job:
+    """The job file, or a job around a data file, with the options put over it."""
+    path: Path = chosen["job"]
+    job = load_job(path) if path.suffix == ".toml" else Job(input=str(path))
+    concurrency = chosen["concurrency"]
+    params = job.request.params | dict(chosen["params"])
+    model = chosen["model"] or job.request.model or (SIMULATED_MODEL if simulate else None)
+    return with_options(
+        job,
+        {
+            "": {"output": chosen["output"]},
+            "gateway": {name: chosen[name] for name in ("base_url", "api_key_env", "auth_scheme")},
+            "request": {name: chosen[name] for name in ("prompt", "system")} | {"model": model, "params": params},
+            "limits": {name: chosen[name] for name in chosen if "_per_" in name}
+            | {"concurrency": int(concurrency) if str(concurrency).isdecimal() else concurrency},
+            "retry": {name: chosen[name] for name in ("attempts", "timeout")},
+        },
+    )
+
+
+def _key(job: Job, path: Path | None) -> Secret:
+    if path is not None:
+        return key_from_file(path)
+    names = (job.gateway.api_key_env,) if job.gateway.api_key_env else KEY_VARIABLES
+    key = key_from_environment(names)
+    if key is None:
+        raise NoKeyError(
+            f"There is no API key: set {' or '.join(names)}, or name a file with --api-key-file. "
+            "(--simulate needs none.)"
+        )
+    return key
+
+
+def _settings(job: Job, chosen: dict[str, Any], *, simulate: bool) -> Settings:
+    output = job.output_path
+    run_dir = chosen["run_dir"] or output.with_name(output.name + ".run")
+    return Settings(
+        run_dir=run_dir,
+        state_dir=run_dir / "simulated" if simulate else chosen["state_dir"] or _state_home(),
+        limit=chosen["limit"],
+        resume=chosen["resume"],
+        overwrite=chosen["overwrite"],
+        ca_bundle=chosen["ca_bundle"],
+        allow_insecure_http=chosen["allow_insecure_http"],
+        max_outage_seconds=chosen["max_outage"],
+        identity_url="simulated" if simulate else None,
+    )
+
+
+def _state_home() -> Path:
+    home = os.environ.get("XDG_STATE_HOME")
+    return (Path(home) if home else Path.home() / ".local" / "state") / "batchrunner"
+
+
+def _summary(job: Job, result: Result) -> Summary:
+    ending, totals = result.ending, result.totals
+    return Summary(
+        output=str(job.output_path),
+        ending=ending.end.value,
+        message=ending.message,
+        exit_code=CODE_OF_END[ending.end],
+        resume_at=None if ending.resume_at is None else datetime.fromtimestamp(ending.resume_at, UTC).isoformat(),
+        units=Units(
+            total=result.total, ok=totals.ok, failed=totals.failed, pending=result.total - totals.ok - totals.failed
+        ),
+        failed_by_kind=totals.failed_units,
+        finish_reasons=totals.finish_reasons,
+        tries=totals.tries,
+        failed_tries_by_kind=totals.failures,
+        in_doubt=result.in_doubt,
+        usage=usage_of(totals),
+        usage_by_day=result.usage_by_day,
+        this_run=result.this_run,
+    )
+
+
+def _tell(summary: Summary, *, quiet: bool, as_json: bool) -> None:
+    if as_json:
+        click.echo(msgspec.json.encode(summary).decode())
+    if quiet:
+        return
+    say = partial(click.echo, err=as_json)
+    say(line(summary))
+    if summary.units.pending == 0:
+        say(f"answers in {summary.output}")
+        return
+    say(f"stopped: {safe_text(summary.message, 600)}")
+    if summary.resume_at:
+        say(f"come back at {summary.resume_at}")
+    say(f"go on with: {shlex.join(['batchrunner', *sys.argv[1:]])}")
+
+
+def _beside(output: Path) -> Path:
+    return output.with_name(output.name + ".summary.json")

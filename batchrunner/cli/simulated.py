@@ -1,0 +1,41 @@
+"""`run --simulate`: the simulated gateway as a process beside the run, with the job's limits, gone when it goes."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from batchrunner.errors import StorageError
+from batchrunner.job.schema import LimitsTable
+
+LATENCY_SECONDS = "0.3"
+LATENCY_SPREAD = "0.3"
+_OPTIONS = {
+    "requests_per_second": "--rps",
+    "requests_per_minute": "--rpm",
+    "tokens_per_second": "--tps",
+    "tokens_per_minute": "--tpm",
+}
+
+
+@contextmanager
+def simulated_gateway(limits: LimitsTable) -> Iterator[str]:
+    """Start it; the value is its base URL. A hard kill of this process takes it along."""
+    command = [sys.executable, "-m", "batchrunner", "simulate", "--port", "0", "--until-stdin-closes"]
+    command += ["--latency", LATENCY_SECONDS, "--latency-spread", LATENCY_SPREAD, "--auth-scheme", "any"]
+    for name, option in _OPTIONS.items():
+        amount = getattr(limits, name)
+        if amount is not None:
+            command += [option, str(amount)]
+    with subprocess.Popen(  # noqa: S603 - our own command, no shell
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stdin is not None  # noqa: S101 - asked for above
+        assert process.stdout is not None  # noqa: S101 - asked for above
+        line = process.stdout.readline()
+        if not line.startswith("listening on "):
+            raise StorageError("The simulated gateway did not start; see what `batchrunner simulate` says.")
+        try:
+            yield line.removeprefix("listening on ").strip()
+        finally:
+            process.stdin.close()

@@ -1,0 +1,1 @@
+"""What to do: the job as a record, and how it is read from TOML and options."""

@@ -1,0 +1,1 @@
+"""What happened: folds of the store and of what the loop records, and their forms."""

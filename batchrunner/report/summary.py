@@ -1,0 +1,85 @@
+"""The summary of a run: `<output>.summary.json`, and the line for people. A fold of the store."""
+
+import msgspec
+
+from batchrunner.report.tally import Tally
+from batchrunner.store.database import DayUsage, Totals
+
+
+class Units(msgspec.Struct, frozen=True, kw_only=True):
+    """Units by status; they add up to `total`."""
+
+    total: int
+    ok: int
+    failed: int
+    pending: int
+
+
+class ThisRun(msgspec.Struct, frozen=True, kw_only=True):
+    """What this process did; the rest of a summary counts all runs of this output."""
+
+    units: int
+    tries: int
+    tokens: int
+    duration_s: float
+    tries_per_s: float
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """The content of the summary file. `in_doubt`: units in flight at hard kills, asked again, perhaps paid twice."""
+
+    output: str
+    ending: str
+    message: str
+    exit_code: int
+    resume_at: str | None
+    units: Units
+    failed_by_kind: dict[str, int]
+    finish_reasons: dict[str, int]
+    tries: int
+    failed_tries_by_kind: dict[str, int]
+    in_doubt: int
+    usage: dict[str, int]
+    usage_by_day: dict[str, DayUsage]
+    this_run: ThisRun
+
+
+def this_run(tally: Tally, duration_seconds: float) -> ThisRun:
+    """What one process did in so many seconds."""
+    return ThisRun(
+        units=tally.units,
+        tries=tally.tries,
+        tokens=tally.tokens,
+        duration_s=round(duration_seconds, 3),
+        tries_per_s=round(tally.tries / duration_seconds, 3) if duration_seconds > 0 else 0.0,
+    )
+
+
+def usage_of(totals: Totals) -> dict[str, int]:
+    """The token sums, by the names of the output's `usage`."""
+    return {
+        "prompt_tokens": totals.prompt_tokens,
+        "completion_tokens": totals.completion_tokens,
+        "total_tokens": totals.prompt_tokens + totals.completion_tokens,
+        "cached_tokens": totals.cached_tokens,
+        "reasoning_tokens": totals.reasoning_tokens,
+    }
+
+
+def line(summary: Summary) -> str:
+    """One line for people."""
+    units = summary.units
+    parts = [f"{units.ok:,} of {units.total:,} answered"]
+    if units.failed:
+        kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(summary.failed_by_kind.items()))
+        parts.append(f"{units.failed:,} failed ({kinds})")
+    if units.pending:
+        parts.append(f"{units.pending:,} pending")
+    if summary.this_run.tries:
+        parts.append(f"{summary.this_run.tries:,} tries in {summary.this_run.duration_s:.1f} s")
+    limited = sum(summary.failed_tries_by_kind.get(kind, 0) for kind in ("rate_limited", "daily_limit"))
+    parts.append(f"{limited:,} x 429")
+    parts.append(f"{summary.usage['total_tokens']:,} tokens")
+    if summary.in_doubt:
+        parts.append(f"{summary.in_doubt:,} in doubt after hard kills")
+    return "; ".join(parts)

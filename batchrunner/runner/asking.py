@@ -1,0 +1,216 @@
+"""Asks for one unit after another on one lane, each until it has ended: admit, send, judge, again.
+
+There is one owner of retries: this. A unit's charged tries are tenacity's affair from the first failure on;
+what the lane's limits or an outage turn away is admitted again inside a try and charged to nobody.
+"""
+
+import math
+import random
+import time
+from collections.abc import Awaitable, Callable
+
+import anyio
+import msgspec
+from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt
+
+from batchrunner.chat.verdict import LIMITED_TRIES, LaneHistory, Verdict, judge
+from batchrunner.limits.estimate import Estimator
+from batchrunner.limits.lane import Lease
+from batchrunner.limits.limiter import Limiter, SendingStoppedError
+from batchrunner.records import Failure, Kind, Outcome, Request, Try
+from batchrunner.runner.ending import End, Ending
+from batchrunner.runner.outcome import Came, answered, failed, failed_after, next_reset, read
+from batchrunner.store.marks import Marks
+from batchrunner.transport.http import HttpTransport
+
+FIRST_BACKOFF_SECONDS = 0.75  # six tries then outlast the 10 s after which an outage charges nobody
+LONGEST_BACKOFF_SECONDS = 60.0
+
+Record = Callable[[Try | None, Outcome | None, int | None], Awaitable[None]]
+_STOPPING = {
+    Kind.REFUSED: End.REFUSED,
+    Kind.BILLING: End.REFUSED,
+    Kind.REDIRECTED: End.MISCONFIGURED,
+}
+
+
+class Patience(msgspec.Struct, frozen=True, kw_only=True):
+    """How long to go on. `attempts`: charged tries of a unit; `max_outage_seconds`: of a silent gateway."""
+
+    attempts: int = 6
+    max_outage_seconds: float = 900.0
+
+
+class Settled(msgspec.Struct, frozen=True, kw_only=True):
+    """A try that is over: what it brought, the mark its commit clears, and the verdict if it failed."""
+
+    came: Came
+    slot: int
+    verdict: Verdict | None
+
+
+class Asker:
+    """One lane at work. `record` takes each try and outcome; `admitted` is told of each lease."""
+
+    def __init__(
+        self,
+        limiter: Limiter,
+        *,
+        transport: HttpTransport,
+        marks: Marks,
+        patience: Patience,
+        record: Record,
+        admitted: Callable[[], None],
+    ) -> None:
+        self.limiter = limiter
+        self.napping: set[int] = set()
+        self.stopped: Ending | None = None
+        self._transport = transport
+        self._marks = marks
+        self._patience = patience
+        self._record = record
+        self._admitted = admitted
+        self._estimator = Estimator()
+        self._history = LaneHistory(last_success=anyio.current_time())
+
+    def stop(self, ending: Ending) -> None:
+        """Send nothing more on this lane; what waits for leave gets SendingStoppedError."""
+        self.stopped = self.stopped or ending
+        self.limiter.close()
+
+    async def ask(self, request: Request) -> None:
+        """Ask until the unit has ended. SendingStoppedError leaves it pending."""
+        tokens = self._estimator.tokens(request)
+        if not self.limiter.lane.fits(tokens):
+            message = f"about {tokens} tokens are more than a whole window of the token limit holds"
+            failure = Failure(kind=Kind.TOO_LARGE, message=message)
+            await self._record(None, failed(request.number, request.id, failure, now=time.time()), None)
+            return
+        settled, attempts = await self._try_once(request), 1
+        if settled.verdict is Verdict.AGAIN:
+            settled, attempts = await self._try_again(request, settled)
+        ended = answered if settled.verdict is None else failed_after
+        await self._record(settled.came.as_try(request.number), ended(request, settled.came, attempts), settled.slot)
+
+    async def _try_again(self, request: Request, first: Settled) -> tuple[Settled, int]:
+        """Further charged tries, with `first` as tenacity's first attempt. The last one, and how many."""
+        known = [first]
+
+        async def attempt() -> Settled:
+            return known.pop() if known else await self._try_once(request)
+
+        async def record_rejected(state: RetryCallState) -> None:
+            await self._record_rejected(request, _result(state))
+
+        async def nap(seconds: float) -> None:
+            self.napping.add(request.number)
+            try:
+                await self.limiter.nap(seconds)
+            finally:
+                self.napping.discard(request.number)
+
+        retrying = AsyncRetrying(
+            sleep=nap,
+            stop=stop_after_attempt(self._patience.attempts),
+            wait=_backoff_seconds,
+            retry=retry_if_result(_gets_another),
+            before_sleep=record_rejected,
+            retry_error_callback=_result,
+        )
+        settled: Settled = await retrying(attempt)
+        return settled, int(retrying.statistics["attempt_number"])
+
+    async def _try_once(self, request: Request) -> Settled:
+        """One charged try: sent as often as the lane's limits or an outage turn it away."""
+        limited, first_limited_at = 0, math.inf
+        while True:
+            lease = await self.limiter.admit(self._estimator.tokens(request))
+            self._admitted()
+            settled = await self._send(request, lease)
+            if settled.verdict in (None, Verdict.AGAIN, Verdict.FAIL):
+                return settled
+            if settled.verdict is Verdict.LIMITED:
+                limited, first_limited_at = limited + 1, min(first_limited_at, lease.taken_at)
+            if limited >= LIMITED_TRIES and self._history.last_success > first_limited_at:
+                return settled
+            await self._record_rejected(request, settled)
+            self._refuse_when_stopped()
+
+    async def _send(self, request: Request, lease: Lease) -> Settled:
+        slot = self._marks.set(request.number)
+        sent_at = time.time()
+        try:
+            brought = await self._transport.send(request)
+        except BaseException:
+            self.limiter.leave(lease, None)
+            raise
+        now = anyio.current_time()
+        came = read(brought, sent_at=sent_at, latency_s=now - lease.taken_at)
+        self._learn(request, lease, came)
+        self.limiter.leave(lease, came.used_tokens)
+        verdict = None
+        if came.failure is not None:
+            verdict = judge(came.failure, request.number, self._history, now)
+            self._enact(verdict, came, lease)
+        return Settled(came=came, slot=slot, verdict=verdict)
+
+    def _learn(self, request: Request, lease: Lease, came: Came) -> None:
+        if came.reply is not None:
+            self._history.answered(lease.taken_at + came.latency_s)
+            self._estimator.learn(request, came.reply.usage)
+            self.limiter.lane.answered(lease, came.latency_s)
+
+    def _enact(self, verdict: Verdict, came: Came, lease: Lease) -> None:
+        """What a verdict means for the lane."""
+        lane, now = self.limiter.lane, lease.taken_at + came.latency_s
+        match verdict:
+            case Verdict.LIMITED:
+                lane.limited(lease, now, hint=came.hint_seconds, jitter=random.random())
+                if lane.seems_out_of_quota:
+                    self._park(came)
+            case Verdict.UNAVAILABLE:
+                lane.unavailable(lease, now, jitter=random.random())
+                if now - self._history.last_success > self._patience.max_outage_seconds:
+                    self.stop(_ending(End.UNREACHABLE, came))
+            case Verdict.PARK:
+                self._park(came)
+            case Verdict.STOP:
+                assert came.failure is not None  # noqa: S101 - a verdict is on a failure
+                self.stop(_ending(_STOPPING[came.failure.kind], came))
+            case Verdict.AGAIN | Verdict.FAIL | Verdict.REFUSED:
+                pass
+
+    def _park(self, came: Came) -> None:
+        now = came.gateway_time or time.time()
+        hint = came.hint_seconds
+        resume_at = now + hint if hint is not None and hint > 0 else next_reset(now)
+        self.stop(_ending(End.PARKED, came, resume_at=resume_at))
+
+    async def _record_rejected(self, request: Request, settled: Settled) -> None:
+        await self._record(settled.came.as_try(request.number), None, settled.slot)
+
+    def _refuse_when_stopped(self) -> None:
+        if self.stopped is not None:
+            raise SendingStoppedError
+
+
+def _ending(end: End, came: Came, *, resume_at: float | None = None) -> Ending:
+    assert came.failure is not None  # noqa: S101 - only a failure ends a lane
+    status = f"{came.failure.status}: " if came.failure.status else ""
+    return Ending(end=end, message=f"{end}: {status}{came.failure.message}", resume_at=resume_at)
+
+
+def _gets_another(settled: Settled) -> bool:
+    return settled.verdict is Verdict.AGAIN
+
+
+def _result(state: RetryCallState) -> Settled:
+    assert state.outcome is not None  # noqa: S101 - tenacity asks after an attempt only
+    settled: Settled = state.outcome.result()
+    return settled
+
+
+def _backoff_seconds(state: RetryCallState) -> float:
+    """Exponential with half of it random, never less than what the gateway asked for."""
+    backoff: float = min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2 ** (state.attempt_number - 1))
+    return max(backoff * random.uniform(0.5, 1.0), _result(state).came.hint_seconds or 0.0)

@@ -1,0 +1,141 @@
+"""The run folder, opened: locked, compared with the run that was here before, its in-flight marks counted."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from batchrunner.errors import InputError, StorageError, UsageError
+from batchrunner.store.bitmap import Bitmap
+from batchrunner.store.database import Store
+from batchrunner.store.lock import RunLock
+from batchrunner.store.marks import Marks
+
+Resume = Literal["auto", "never", "must"]
+_IDENTITY = "identity"
+_IN_DOUBT = "in_doubt"
+_PUBLISHED = "published"
+_PUBLISHING = "begun"
+
+
+class RunFolder:
+    """A run folder that this process alone works in."""
+
+    def __init__(self, path: Path, *, output: Path) -> None:
+        self.output = output
+        self.may_overwrite = False
+        self.store = Store(path)
+        self.marks = Marks(path / "marks")
+
+    def close(self) -> None:
+        """Close its files."""
+        self.marks.close()
+        self.store.close()
+
+    def begin(self, identity: dict[str, str]) -> int:
+        """Take up the earlier run, or begin one; returns the units in doubt over all runs.
+
+        InputError where the input or the request are not those of the earlier run.
+        """
+        self._check_drift(identity)
+        marked = self.marks.units()
+        done = self.done(max(marked, default=-1) + 1)
+        in_doubt = self.in_doubt + sum(unit not in done for unit in marked)
+        self.store.remember(_IN_DOUBT, str(in_doubt))
+        self.marks.clear_all()
+        return in_doubt
+
+    @property
+    def in_doubt(self) -> int:
+        """Units in flight at the hard kills of this output so far."""
+        return int(self.store.fact(_IN_DOUBT) or 0)
+
+    def done(self, total: int) -> Bitmap:
+        """The units that have ended."""
+        return Bitmap(total, self.store.ended())
+
+    @property
+    def owns_output(self) -> bool:
+        """Whether the file at the output's path is one that this run folder has written, or was writing."""
+        published = self.store.fact(_PUBLISHED)
+        return published is not None and (published == _PUBLISHING or published.startswith(_stamp(self.output)))
+
+    def is_published(self, content: str) -> bool:
+        """Whether the output stands as it was written, with this content."""
+        return self.output.exists() and self.store.fact(_PUBLISHED) == f"{_stamp(self.output)} {content}"
+
+    @contextmanager
+    def publishing(self, content: str) -> Iterator[None]:
+        """Around the writing of the output, so that a kill in its middle leaves no doubt whose it is."""
+        self.store.remember(_PUBLISHED, _PUBLISHING)
+        yield
+        self.store.remember(_PUBLISHED, f"{_stamp(self.output)} {content}")
+
+    def _check_drift(self, identity: dict[str, str]) -> None:
+        known = self.store.fact(_IDENTITY)
+        if known is None:
+            self.store.remember(_IDENTITY, msgspec.json.encode(identity).decode())
+            return
+        earlier = msgspec.json.decode(known, type=dict[str, str])
+        differing = sorted(name for name in identity.keys() | earlier.keys() if identity.get(name) != earlier.get(name))
+        if differing:
+            raise InputError(
+                f"The earlier run of {self.output} asked something else ({', '.join(differing)} differ). "
+                "Give this one another --output, or start anew with --resume never."
+            )
+
+
+@contextmanager
+def open_run_folder(path: Path, *, output: Path, resume: Resume, overwrite: bool) -> Iterator[RunFolder]:
+    """Lock and open a run folder. LockedError where another run holds it.
+
+    UsageError where --resume must finds no earlier run, or the output is a file that batchrunner did not write.
+    """
+    if resume == "must" and not (path / "run.sqlite").exists():
+        raise UsageError(f"There is no earlier run to resume in {path}; leave out --resume must to begin one.")
+    locks = [_lock(path)]
+    try:
+        folder = RunFolder(path, output=output)
+        ours = folder.owns_output
+        if resume == "never" and folder.store.fact(_IDENTITY) is not None:
+            folder.close()
+            _set_aside(path)
+            locks.append(_lock(path))
+            folder = RunFolder(path, output=output)
+        try:
+            folder.may_overwrite = ours or overwrite
+            if output.exists() and not folder.may_overwrite:
+                raise UsageError(f"{output} exists and is not of this run; name another --output, or say --overwrite.")
+            yield folder
+        finally:
+            folder.close()
+    finally:
+        for lock in locks:
+            lock.release()
+
+
+def _lock(path: Path) -> RunLock:
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"The run folder {path} can't be made: {error.strerror}; see --run-dir.") from error
+    return RunLock(path)
+
+
+def _set_aside(path: Path) -> None:
+    """Rename the folder to the first free `NAME.1`, `NAME.2`, ..."""
+    number = 1
+    while (aside := path.with_name(f"{path.name}.{number}")).exists():
+        number += 1
+    path.rename(aside)
+
+
+def _stamp(output: Path) -> str:
+    """What tells a file from another one at the same path."""
+    try:
+        status = output.stat()
+    except OSError:
+        return "none"
+    return f"{status.st_ino} {status.st_size} {status.st_mtime_ns}"

@@ -1,0 +1,176 @@
+"""The loop: rows in, outcomes recorded. Three kinds of long-lived task, joined by bounded streams:
+
+feed (1) composes requests and hands them to their lanes;
+work (N a lane) asks for one unit at a time; a worker is added when all others are busy, so there are as many
+as requests in flight and one to wait at the turnstile;
+record (1) commits what came in groups, the next group gathering while the last is written, then clears marks.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+
+import anyio
+from anyio import to_thread
+from anyio.abc import TaskGroup
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+from batchrunner.chat.request import RequestSettings, compose
+from batchrunner.chat.verdict import ALIKE_FAILURES
+from batchrunner.limits.limiter import Limiter, SendingStoppedError
+from batchrunner.records import Failure, Outcome, Request, Row, Try
+from batchrunner.report.tally import Tally
+from batchrunner.runner.asking import Asker, Patience
+from batchrunner.runner.ending import End, Ending
+from batchrunner.runner.outcome import failed
+from batchrunner.store.database import Store
+from batchrunner.store.marks import Marks
+from batchrunner.transport.http import HttpTransport
+
+LOOK_AHEAD = 64
+WAITING_FOR_COMMIT = 1024
+
+_Recorded = tuple[Try | None, Outcome | None, int | None]
+
+
+@dataclass(slots=True, kw_only=True)
+class Parts:
+    """What the loop works with. `limiter_for` makes the limiter of a model's lane and keeps it in the group."""
+
+    store: Store
+    marks: Marks
+    transport: HttpTransport
+    settings: RequestSettings
+    patience: Patience
+    limiter_for: Callable[[str, TaskGroup], Limiter]
+
+
+class _LaneAtWork:
+    """A lane's asker, the requests that wait for it, and its workers."""
+
+    def __init__(self, asker: Asker) -> None:
+        self.asker = asker
+        self.requests, self.waiting = anyio.create_memory_object_stream[Request](LOOK_AHEAD)
+        self.workers = 0
+
+    @property
+    def wants_worker(self) -> bool:
+        """Whether every worker is busy and one more might be let through."""
+        limiter = self.asker.limiter
+        idle = self.workers - limiter.lane.in_flight - len(self.asker.napping)
+        return idle <= 0 and not limiter.waiting
+
+
+class Loop:
+    """One run over one input. `tally` and `lanes` may be read while it goes on."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.tally = Tally()
+        self.ending: Ending | None = None
+        self._parts = parts
+        self._lanes: dict[str, _LaneAtWork] = {}
+        self._feeding = anyio.CancelScope()
+        self._sending = anyio.CancelScope()
+        self._entries: MemoryObjectSendStream[_Recorded]
+        self._keepers: TaskGroup
+        self._workers: TaskGroup
+
+    @property
+    def askers(self) -> list[Asker]:
+        """The lanes at work."""
+        return [lane.asker for lane in self._lanes.values()]
+
+    async def run(self, batches: Iterator[list[Row]]) -> Ending | None:
+        """Ask for every row. None when all have ended, else why sending stopped."""
+        async with anyio.create_task_group() as recording:
+            self._entries, entries = anyio.create_memory_object_stream[_Recorded](WAITING_FOR_COMMIT)
+            recording.start_soon(self._record_all, entries)
+            with self._entries, self._sending:
+                await self._send_all(batches)
+        if self.ending is not None and self.ending.end is End.UNREACHABLE and not self.tally.ok:
+            self._parts.store.reopen(self.tally.failed_numbers)
+        return self.ending or next((asker.stopped for asker in self.askers if asker.stopped), None)
+
+    def stop(self, ending: Ending, *, grace_seconds: float = math.inf) -> None:
+        """Send nothing more; what is in flight may finish for so long. A second stop ends it at once."""
+        if self.ending is not None:
+            self._sending.cancel()
+            return
+        self.ending = ending
+        self._feeding.cancel()
+        self._sending.deadline = anyio.current_time() + grace_seconds
+        for asker in self.askers:
+            asker.stop(ending)
+
+    async def _send_all(self, batches: Iterator[list[Row]]) -> None:
+        async with anyio.create_task_group() as self._keepers:
+            async with anyio.create_task_group() as self._workers:
+                with self._feeding:
+                    await self._feed(batches)
+                for lane in self._lanes.values():
+                    lane.requests.close()
+            self._keepers.cancel_scope.cancel()
+
+    async def _feed(self, batches: Iterator[list[Row]]) -> None:
+        while batch := await to_thread.run_sync(next, batches, None):
+            for row in batch:
+                request = compose(row, self._parts.settings)
+                if isinstance(request, Failure):
+                    outcome = failed(row.number, row.id, request, now=time.time())
+                    await self._record(None, outcome, None)
+                else:
+                    lane = self._lanes.get(request.model) or self._open_lane(request.model)
+                    await lane.requests.send(request)
+
+    def _open_lane(self, model: str) -> _LaneAtWork:
+        asker = Asker(
+            self._parts.limiter_for(model, self._keepers),
+            transport=self._parts.transport,
+            marks=self._parts.marks,
+            patience=self._parts.patience,
+            record=self._record,
+            admitted=lambda: self._add_worker(lane),
+        )
+        lane = self._lanes[model] = _LaneAtWork(asker)
+        self._add_worker(lane)
+        return lane
+
+    def _add_worker(self, lane: _LaneAtWork) -> None:
+        if lane.wants_worker:
+            lane.workers += 1
+            self._workers.start_soon(self._work, lane)
+
+    async def _work(self, lane: _LaneAtWork) -> None:
+        async for request in lane.waiting:
+            with suppress(SendingStoppedError):
+                await lane.asker.ask(request)
+
+    async def _record(self, tried: Try | None, outcome: Outcome | None, slot: int | None) -> None:
+        await self._entries.send((tried, outcome, slot))
+
+    async def _record_all(self, entries: MemoryObjectReceiveStream[_Recorded]) -> None:
+        with entries:
+            async for first in entries:
+                group = [first, *_at_hand(entries)]
+                await to_thread.run_sync(self._parts.store.commit, [(tried, outcome) for tried, outcome, _ in group])
+                for tried, outcome, slot in group:
+                    self.tally.add(tried, outcome)
+                    if slot is not None:
+                        self._parts.marks.clear(slot)
+                self._stop_when_nothing_works()
+
+    def _stop_when_nothing_works(self) -> None:
+        """The first units all failing alike tell of the gateway, not of the units."""
+        kinds = self.tally.asked_and_failed
+        if not self.tally.ok and len(kinds) == 1 and kinds.total() >= ALIKE_FAILURES and self.ending is None:
+            message = f"the first {kinds.total()} units all failed alike: {next(iter(kinds))}"
+            self.stop(Ending(end=End.UNREACHABLE, message=message))
+
+
+def _at_hand(entries: MemoryObjectReceiveStream[_Recorded]) -> Iterator[_Recorded]:
+    """What waits already, without waiting for more."""
+    with suppress(anyio.WouldBlock, anyio.EndOfStream):
+        while True:
+            yield entries.receive_nowait()

@@ -1,0 +1,129 @@
+"""What came over the wire, as a try and as a unit's outcome. Pure: where chat/ and limits/ meet over one reply."""
+
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+
+import msgspec
+
+from batchrunner.chat.reply import emptiness, understand
+from batchrunner.chat.verdict import UNPAID
+from batchrunner.limits.hints import class_of_429, retry_after_seconds
+from batchrunner.records import ErrorColumn, Failure, HttpReply, Kind, Outcome, Reply, Request, Try
+
+_NOT_COUNTED = UNPAID | {Kind.SERVER_ERROR, Kind.UNAVAILABLE}
+
+
+class Came(msgspec.Struct, frozen=True, kw_only=True):
+    """What one try brought. `reply` may stand beside a failure: an answer that is rejected is paid for too.
+
+    `hint_seconds`: what a refusal asks us to wait; `gateway_time`: Unix time as the gateway tells it.
+    """
+
+    sent_at: float
+    latency_s: float
+    reply: Reply | None
+    failure: Failure | None
+    hint_seconds: float | None = None
+    gateway_time: float | None = None
+
+    def as_try(self, number: int) -> Try:
+        """The row of the store's `tries`."""
+        return Try(
+            number=number,
+            sent_at=self.sent_at,
+            latency_s=self.latency_s,
+            failure=self.failure,
+            usage=self.reply.usage if self.reply else None,
+            finish_reason=self.reply.finish_reason if self.reply else None,
+        )
+
+    @property
+    def used_tokens(self) -> int | None:
+        """Tokens that the gateway counted for it; None where nobody knows."""
+        if self.reply is not None:
+            return self.reply.usage.total_tokens
+        return 0 if self.failure is not None and self.failure.kind in _NOT_COUNTED else None
+
+
+def read(came: HttpReply | Failure, *, sent_at: float, latency_s: float) -> Came:
+    """Understand what the transport brought."""
+    if isinstance(came, Failure):
+        return Came(sent_at=sent_at, latency_s=latency_s, reply=None, failure=came)
+    understood = understand(came)
+    if isinstance(understood, Reply):
+        return Came(sent_at=sent_at, latency_s=latency_s, reply=understood, failure=emptiness(understood))
+    now = sent_at + latency_s
+    hint = retry_after_seconds(came.headers, came.body, now)
+    if understood.kind is Kind.RATE_LIMITED:
+        understood = msgspec.structs.replace(understood, kind=class_of_429(hint, came.body))
+    return Came(
+        sent_at=sent_at,
+        latency_s=latency_s,
+        reply=None,
+        failure=understood,
+        hint_seconds=hint,
+        gateway_time=_date(came) or now,
+    )
+
+
+def answered(request: Request, came: Came, attempts: int) -> Outcome:
+    """The outcome of a unit whose last try brought an answer."""
+    reply = came.reply
+    assert reply is not None  # noqa: S101 - the caller has looked
+    return Outcome(
+        id=request.id,
+        row=request.number,
+        status="ok",
+        response=reply.text,
+        tool_calls=reply.tool_calls,
+        reasoning=reply.reasoning,
+        finish_reason=reply.finish_reason,
+        usage=reply.usage,
+        model=reply.model or request.model,
+        attempts=attempts,
+        latency_s=round(came.latency_s, 4),
+        request_id=reply.request_id,
+        finished_at=timestamp(came.sent_at + came.latency_s),
+    )
+
+
+def failed(number: int, unit_id: str, failure: Failure, *, now: float) -> Outcome:
+    """The outcome of a unit that failed before anything was sent for it."""
+    return Outcome(
+        id=unit_id,
+        row=number,
+        status="failed",
+        error=ErrorColumn(kind=failure.kind, status=failure.status, message=failure.message),
+        finished_at=timestamp(now),
+    )
+
+
+def failed_after(request: Request, came: Came, attempts: int) -> Outcome:
+    """The outcome of a unit whose last try failed; what was paid for it all the same is kept."""
+    assert came.failure is not None  # noqa: S101 - the caller has looked
+    outcome = failed(request.number, request.id, came.failure, now=came.sent_at + came.latency_s)
+    return msgspec.structs.replace(
+        outcome,
+        model=request.model,
+        attempts=attempts,
+        latency_s=round(came.latency_s, 4),
+        usage=came.reply.usage if came.reply else None,
+    )
+
+
+def next_reset(now: float) -> float:
+    """The next 00:00 UTC after `now`, Unix time."""
+    day = datetime.fromtimestamp(now, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return (day + timedelta(days=1)).timestamp()
+
+
+def timestamp(now: float) -> str:
+    """Unix time as RFC 3339 in UTC, to the millisecond."""
+    return datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _date(came: HttpReply) -> float | None:
+    try:
+        return parsedate_to_datetime(came.headers["date"]).timestamp()
+    except (KeyError, ValueError, IndexError, OverflowError):
+        return None

@@ -1,0 +1,79 @@
+"""What is asked of the input, settled before anything is sent: the rows, the template, what the run is about."""
+
+import difflib
+import hashlib
+from itertools import chain
+
+import msgspec
+
+from batchrunner.chat.request import RequestSettings
+from batchrunner.errors import UsageError
+from batchrunner.job.schema import Job
+from batchrunner.records import Row
+from batchrunner.source import Scan, Source, open_source
+from batchrunner.source.template import Template, compile_template, missing_columns
+
+LOOKED_AT = 100
+
+
+class Prepared(msgspec.Struct, frozen=True, kw_only=True):
+    """An input that can be asked. `total`: how many rows; `identity`: what makes answers of two runs comparable."""
+
+    source: Source
+    settings: RequestSettings
+    total: int
+    identity: dict[str, str]
+
+
+def prepare(job: Job, *, limit: int | None, base_url: str) -> Prepared:
+    """Read the input once. UsageError or InputError for what no row could survive."""
+    template = compile_template(job.request.prompt) if job.request.prompt is not None else None
+    source = open_source(job.input_path)
+    first = next(chain(source.rows(lambda _: False, LOOKED_AT)), [])[:LOOKED_AT]
+    if template is not None:
+        _check_columns(template, first)
+    _check_model(job, template, first)
+    scan = source.scan()
+    settings = RequestSettings(
+        model=job.request.model,
+        params=job.request.params,
+        system=job.request.system,
+        render=template.render if template else None,
+    )
+    return Prepared(
+        source=source,
+        settings=settings,
+        total=scan.rows if limit is None else min(scan.rows, limit),
+        identity=_identity(job, scan, base_url),
+    )
+
+
+def _check_columns(template: Template, rows: list[Row]) -> None:
+    missing = sorted(missing_columns(template, rows))
+    if not missing:
+        return
+    known = sorted({name for row in rows for name in row.columns})
+    near = difflib.get_close_matches(missing[0], known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"its columns are: {', '.join(known) or 'none'}"
+    raise UsageError(f"The template needs the column {missing[0]!r}, which the input does not have; {hint}.")
+
+
+def _check_model(job: Job, template: Template | None, rows: list[Row]) -> None:
+    bodies_speak = template is None and any("body" in row.columns for row in rows)
+    if job.request.model is None and rows and not bodies_speak:
+        raise UsageError("No model is named: say which with --model org/model, or `model` in [request].")
+
+
+def _identity(job: Job, scan: Scan, base_url: str) -> dict[str, str]:
+    """The parts whose change makes an earlier run another one. Not the key, limits or time-outs."""
+    request = msgspec.to_builtins(job.request)
+    encoded = {name: msgspec.json.encode(value, order="sorted").decode() for name, value in request.items()}
+    return {
+        "input": scan.fingerprint,
+        "base_url": base_url,
+        **{name: value if len(value) <= 200 else _digest(value) for name, value in encoded.items()},  # noqa: PLR2004
+    }
+
+
+def _digest(text: str) -> str:
+    return "sha256 " + hashlib.sha256(text.encode()).hexdigest()

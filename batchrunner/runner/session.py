@@ -1,0 +1,164 @@
+"""One run of one job from end to end: what it opens and closes around the loop, and the output it leaves."""
+
+import signal
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import msgspec
+from anyio import to_thread
+
+from batchrunner.job.schema import Job
+from batchrunner.limits.account import Book
+from batchrunner.records import Row
+from batchrunner.report.summary import ThisRun, this_run
+from batchrunner.report.tally import Tally
+from batchrunner.runner.asking import Patience
+from batchrunner.runner.ending import End, Ending
+from batchrunner.runner.folder import Resume, RunFolder, open_run_folder
+from batchrunner.runner.lanes import LaneOpener
+from batchrunner.runner.loop import Loop, Parts
+from batchrunner.runner.preparing import Prepared, prepare
+from batchrunner.sink import check_output, write_output
+from batchrunner.store.database import DayUsage, Totals
+from batchrunner.transport.http import HttpTransport, check_base_url
+from batchrunner.transport.secret import Secret
+
+GRACE_SECONDS = 20.0
+
+Show = Coroutine[Any, Any, None]
+Watch = Callable[[Loop, int, int], Show]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run is told beside its job. `identity_url` stands for the base URL where that changes from run to run."""
+
+    run_dir: Path
+    state_dir: Path
+    limit: int | None = None
+    resume: Resume = "auto"
+    overwrite: bool = False
+    ca_bundle: Path | None = None
+    allow_insecure_http: bool = False
+    max_outage_seconds: float = 900.0
+    identity_url: str | None = None
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """How a run ended and what stands in its store. `total`: units of the job; `in_doubt`: over all its runs."""
+
+    ending: Ending
+    total: int
+    totals: Totals
+    usage_by_day: dict[str, DayUsage]
+    in_doubt: int
+    this_run: ThisRun
+
+
+async def run_job(job: Job, settings: Settings, *, key: Secret, watch: Watch) -> Result:
+    """Run the job to its end. `watch(loop, done before, total)` runs beside the loop and is cancelled with it.
+
+    Raises BatchrunnerError for what stops a run before or beside its rows.
+    """
+    check_base_url(job.gateway.base_url, allow_insecure_http=settings.allow_insecure_http)
+    check_output(job.output_path)
+    identity_url = settings.identity_url or job.gateway.base_url
+    prepared = await to_thread.run_sync(lambda: prepare(job, limit=settings.limit, base_url=identity_url))
+    opened = open_run_folder(
+        settings.run_dir, output=job.output_path, resume=settings.resume, overwrite=settings.overwrite
+    )
+    with opened as folder:
+        in_doubt = folder.begin(prepared.identity)
+        began = time.monotonic()
+        run = _Run(job=job, settings=settings, prepared=prepared, folder=folder)
+        tally, ending = await run.ask_pending(key, watch)
+        totals = folder.store.totals(prepared.total)
+        if totals.ok + totals.failed == prepared.total:
+            await to_thread.run_sync(_publish, folder, prepared.total)
+            ending = Ending(end=End.SOME_FAILED if totals.failed else End.ANSWERED, message="")
+        assert ending is not None  # noqa: S101 - units pend only where sending stopped
+        return Result(
+            ending=ending,
+            total=prepared.total,
+            totals=totals,
+            usage_by_day=folder.store.usage_by_day(),
+            in_doubt=in_doubt,
+            this_run=this_run(tally, time.monotonic() - began),
+        )
+
+
+class _Run(msgspec.Struct, frozen=True, kw_only=True):
+    """What asking needs, once the run folder is open."""
+
+    job: Job
+    settings: Settings
+    prepared: Prepared
+    folder: RunFolder
+
+    async def ask_pending(self, key: Secret, watch: Watch) -> tuple[Tally, Ending | None]:
+        """Ask for every unit that has not ended; with none left, no connection is opened."""
+        done = self.folder.done(self.prepared.total)
+        if len(done) == self.prepared.total:
+            return Tally(), None
+        gateway = self.job.gateway
+        with closing(Book(self.settings.state_dir)) as book:
+            lanes = LaneOpener(
+                book,
+                self.job.limits,
+                base_url=self.settings.identity_url or gateway.base_url,
+                account=gateway.account or key.reveal(),
+            )
+            transport = HttpTransport(
+                gateway.base_url,
+                key=key,
+                auth_scheme=gateway.auth_scheme,
+                timeout_seconds=self.job.retry.timeout,
+                ca_bundle=self.settings.ca_bundle,
+            )
+            with closing(lanes):
+                async with transport:
+                    loop = Loop(self._parts(transport, lanes))
+                    rows = self.prepared.source.rows(done.__contains__, self.prepared.total)
+                    ending = await _watched(loop, rows, partial(watch, loop, len(done), self.prepared.total))
+                    return loop.tally, ending
+
+    def _parts(self, transport: HttpTransport, lanes: LaneOpener) -> Parts:
+        return Parts(
+            store=self.folder.store,
+            marks=self.folder.marks,
+            transport=transport,
+            settings=self.prepared.settings,
+            patience=Patience(attempts=self.job.retry.attempts, max_outage_seconds=self.settings.max_outage_seconds),
+            limiter_for=lanes.open,
+        )
+
+
+async def _watched(loop: Loop, rows: Iterator[list[Row]], watch: Callable[[], Show]) -> Ending | None:
+    """The loop, with what shows its progress and what hears signals beside it."""
+    async with anyio.create_task_group() as beside:
+        beside.start_soon(watch)
+        beside.start_soon(_stop_on_signal, loop)
+        ending = await loop.run(rows)
+        beside.cancel_scope.cancel()
+    return ending
+
+
+async def _stop_on_signal(loop: Loop) -> None:
+    ends = {signal.SIGINT: End.INTERRUPTED, signal.SIGTERM: End.TERMINATED}
+    with anyio.open_signal_receiver(*ends) as signals:
+        async for number in signals:
+            end = ends[number]
+            loop.stop(Ending(end=end, message=end.value), grace_seconds=GRACE_SECONDS)
+
+
+def _publish(folder: RunFolder, total: int) -> None:
+    """Write the output, unless it stands there as it was written."""
+    content = f"{total} units"
+    if folder.is_published(content):
+        return
+    with folder.publishing(content):
+        write_output(folder.output, folder.store.outcomes(total), replace=folder.may_overwrite)

@@ -1,0 +1,28 @@
+"""A set of unit numbers as one bit each: ten million take 1.25 MB."""
+
+from collections.abc import Iterable
+
+
+class Bitmap:
+    """Numbers below `size`; larger ones are passed over when they are added and are never in it."""
+
+    __slots__ = ("_bits", "_count", "_size")
+
+    def __init__(self, size: int, numbers: Iterable[int] = ()) -> None:
+        self._size = size
+        self._bits = bytearray((size + 7) // 8)
+        self._count = 0
+        for number in numbers:
+            self.add(number)
+
+    def add(self, number: int) -> None:
+        """Put a number in."""
+        if number < self._size and number not in self:
+            self._bits[number >> 3] |= 1 << (number & 7)
+            self._count += 1
+
+    def __contains__(self, number: int) -> bool:
+        return number < self._size and bool(self._bits[number >> 3] >> (number & 7) & 1)
+
+    def __len__(self) -> int:
+        return self._count

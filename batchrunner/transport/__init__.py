@@ -1,0 +1,1 @@
+"""One try over the wire. The border at which the network's exceptions become failures."""

@@ -1,0 +1,124 @@
+"""The real command line against the real simulator: processes, sockets and files, nothing replaced."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BATCHRUNNER = (sys.executable, "-m", "batchrunner")
+KEY = "sk_canary.0123456789abcdef0123456789"
+
+
+@dataclass
+class Gateway:
+    """A running simulator."""
+
+    base_url: str
+
+    def ledger(self) -> dict[str, Any]:
+        """What it counted, by its own method."""
+        return json.loads(self._get("/simulator/ledger"))
+
+    def entries(self) -> list[dict[str, Any]]:
+        """Every arrival."""
+        return [json.loads(line) for line in self._get("/simulator/ledger/entries").splitlines()]
+
+    def _get(self, path: str) -> bytes:
+        with urllib.request.urlopen(self.base_url.removesuffix("/v1") + path) as reply:  # noqa: S310 - loopback
+            return reply.read()
+
+
+Simulate = Callable[..., Gateway]
+
+
+@contextmanager
+def simulating(*options: str) -> Iterator[Gateway]:
+    """`batchrunner simulate` on a free port."""
+    command = [*BATCHRUNNER, "simulate", "--port", "0", "--until-stdin-closes", *options]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield Gateway(process.stdout.readline().removeprefix("listening on ").strip())
+        finally:
+            process.stdin.close()
+
+
+@pytest.fixture
+def simulate() -> Iterator[Simulate]:
+    """Start simulators with these options; all are gone after the test."""
+    with ExitStack() as stack:
+        yield lambda *options: stack.enter_context(simulating(*options))
+
+
+@dataclass
+class Bench:
+    """A folder to run in, with a state folder of its own and the key in the environment."""
+
+    folder: Path
+    environment: dict[str, str]
+
+    def start(self, *arguments: object, **options: Any) -> subprocess.Popen[str]:
+        """`batchrunner ARGUMENTS` as a process."""
+        return subprocess.Popen(
+            [*BATCHRUNNER, *map(str, arguments)],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            **options,
+        )
+
+    def run(self, *arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+        """`batchrunner run ARGUMENTS` to its end, which must be this exit code."""
+        process = self.start("run", *arguments)
+        stdout, stderr = process.communicate(timeout=100)
+        assert process.returncode == code, stdout + stderr
+        return subprocess.CompletedProcess(process.args, code, stdout, stderr)
+
+    def write(self, name: str, *rows: object) -> Path:
+        """A JSONL file of these rows; a text stands as it is."""
+        path = self.folder / name
+        path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
+        return path
+
+    def prompts(self, count: int, name: str = "in.jsonl") -> Path:
+        """An input of so many prompts, each another."""
+        return self.write(name, *({"prompt": f"Question {number}?"} for number in range(count)))
+
+    def output(self, name: str = "in.results.jsonl") -> list[dict[str, Any]]:
+        """The rows of a JSONL output."""
+        return [json.loads(line) for line in (self.folder / name).read_text().splitlines()]
+
+    def summary(self, name: str = "in.results.jsonl") -> dict[str, Any]:
+        """The summary beside an output."""
+        return json.loads((self.folder / f"{name}.summary.json").read_text())
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    """An empty folder to run in."""
+    environment = {
+        name: value for name, value in os.environ.items() if "KEY" not in name and "proxy" not in name.lower()
+    }
+    environment |= {"BATCHRUNNER_API_KEY": KEY, "BATCHRUNNER_STATE_DIR": str(tmp_path / "state")}
+    environment.pop("BATCHRUNNER_BASE_URL", None)
+    folder = tmp_path / "work"
+    folder.mkdir()
+    return Bench(folder, environment)
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    """Return as soon as the condition holds; fail when it does not within so many seconds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "what was waited for did not happen"
+        time.sleep(0.01)

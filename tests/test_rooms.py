@@ -1,0 +1,85 @@
+"""The house of the README: imports between rooms go down, never up and never sideways on floor 2."""
+
+import ast
+from pathlib import Path
+
+import batchrunner
+
+HOUSE = Path(batchrunner.__file__).parent
+FLOOR = {
+    "records": 1,
+    "errors": 1,
+    "job": 2,
+    "source": 2,
+    "chat": 2,
+    "limits": 2,
+    "transport": 2,
+    "store": 2,
+    "sink": 2,
+    "report": 3,
+    "runner": 4,
+    "cli": 5,
+    "__main__": 6,
+}
+BESIDE = "simulator"
+USED_BY = {"cli"}  # the one room that may start the simulator
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(HOUSE).parts[0].removesuffix(".py")
+
+
+def modules_of(path: Path) -> set[str]:
+    """The modules that a file imports, by their whole names."""
+    modules = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom) and node.module:
+            modules.add(node.module)
+    return modules
+
+
+def imports_of(path: Path) -> set[str]:
+    """The rooms that a file imports from."""
+    return {name.split(".")[1] for name in modules_of(path) if name.startswith("batchrunner.")}
+
+
+def violations() -> list[str]:
+    found = []
+    for path in sorted(HOUSE.rglob("*.py")):
+        room = room_of(path)
+        for used in sorted(imports_of(path) - {room}):
+            if room == BESIDE or (used == BESIDE and room not in USED_BY):
+                found.append(f"{path.relative_to(HOUSE)} imports {used}")
+            elif used != BESIDE and room != "__init__" and FLOOR[used] >= FLOOR[room]:
+                found.append(f"{path.relative_to(HOUSE)} imports {used}, which is not below it")
+    return found
+
+
+def test_imports_between_rooms_go_down_only() -> None:
+    assert violations() == []
+
+
+def test_every_file_stands_in_a_room_of_the_picture() -> None:
+    rooms = {room_of(path) for path in HOUSE.rglob("*.py")} - {"__init__"}
+    assert rooms == {*FLOOR, BESIDE}
+
+
+def test_only_the_transport_knows_httpx_and_aiohttp() -> None:
+    knowing = {
+        room_of(path)
+        for path in HOUSE.rglob("*.py")
+        if {name.split(".")[0] for name in modules_of(path)} & {"httpx", "aiohttp"}
+    }
+    assert knowing == {"transport", "simulator"}
+
+
+def test_nobody_prints_or_speaks_asyncio_outside_the_command_line() -> None:
+    found = []
+    for path in sorted(HOUSE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            called = node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else ""
+            if called == "print" or (isinstance(node, ast.Name) and node.id == "asyncio"):
+                found.append(f"{path.relative_to(HOUSE)}:{node.lineno}")
+    assert found == []

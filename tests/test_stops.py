@@ -1,0 +1,217 @@
+"""What stops a unit, a lane and the run, and what a tired person gets wrong: codes, words, and nothing lost."""
+
+import json
+import os
+import signal
+import time
+
+import pytest
+from conftest import Bench, Simulate, wait_until
+
+
+def test_a_missing_input_is_named(bench: Bench) -> None:
+    told = bench.run("nothing.jsonl", "-m", "m/m", "--simulate", code=65)
+    assert "nothing.jsonl" in told.stderr
+    assert list(bench.folder.iterdir()) == []
+
+
+def test_a_template_column_that_the_input_does_not_have_is_found_before_sending(
+    bench: Bench, simulate: Simulate
+) -> None:
+    gateway = simulate()
+    bench.write("in.jsonl", {"question": "a"}, {"question": "b"})
+    told = bench.run("in.jsonl", "-m", "m/m", "--base-url", gateway.base_url, "--prompt", "{{ qestion }}", code=78)
+    assert "'qestion'" in told.stderr
+    assert "did you mean 'question'?" in told.stderr
+    assert gateway.ledger()["arrivals"] == 0
+
+
+def test_a_doubled_custom_id_is_refused_with_both_line_numbers(bench: Bench, simulate: Simulate) -> None:
+    gateway = simulate()
+    bench.write("in.jsonl", {"custom_id": "a", "prompt": "1"}, {"custom_id": "b", "prompt": "2"}, {"custom_id": "a"})
+    told = bench.run("in.jsonl", "-m", "m/m", "--base-url", gateway.base_url, code=65)
+    assert "1" in told.stderr
+    assert "3" in told.stderr
+    assert gateway.ledger()["arrivals"] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("--rpm", "many"), 2, "many"),
+        (("--resume", "perhaps"), 2, "never"),
+        (("--concurrency", "lots"), 78, "concurrency"),
+        (("--param", "stop=END"), 2, "needs its quotes"),
+        (("--param", "n=2"), 78, "repeat the rows"),
+        (("--base-url", "http://gateway.example/v1"), 78, "--allow-insecure-http"),
+        (("--base-url", "gateway.example"), 78, "no URL"),
+        (("--prompt", "{{ question"), 78, "template"),
+        (("-o", "answers.txt"), 78, ".jsonl or .parquet"),
+        (("-o", "no/such/folder/answers.jsonl"), 74, "no/such/folder"),
+        (("--resume", "must"), 78, "no earlier run"),
+    ],
+)
+def test_wrong_options_are_explained_before_anything_is_sent(
+    bench: Bench, arguments: tuple[str, ...], code: int, words: str
+) -> None:
+    bench.prompts(1)
+    assert words in bench.run("in.jsonl", "-m", "m/m", *arguments, code=code).stderr
+
+
+def test_no_model_is_found_before_sending(bench: Bench) -> None:
+    bench.prompts(1)
+    assert "--model" in bench.run("in.jsonl", code=78).stderr
+
+
+def test_no_key_is_told_with_the_places_where_it_may_be(bench: Bench) -> None:
+    bench.prompts(1)
+    del bench.environment["BATCHRUNNER_API_KEY"]
+    told = bench.run("in.jsonl", "-m", "m/m", code=77)
+    assert "BATCHRUNNER_API_KEY or BASETEN_API_KEY" in told.stderr
+
+
+def test_an_unknown_key_of_a_job_file_gets_the_nearest_name(bench: Bench) -> None:
+    (bench.folder / "job.toml").write_text('input = "in.jsonl"\n[request]\npromt = "{{ a }}"\n')
+    told = bench.run("job.toml", "--simulate", code=78)
+    assert "[request] has no key `promt`; did you mean `prompt`?" in told.stderr
+
+
+def test_an_output_that_batchrunner_did_not_make_is_not_overwritten(bench: Bench) -> None:
+    bench.prompts(2)
+    (bench.folder / "in.results.jsonl").write_text("precious")
+    bench.run("in.jsonl", "--simulate", code=78)
+    assert (bench.folder / "in.results.jsonl").read_text() == "precious"
+    bench.run("in.jsonl", "--simulate", "--overwrite")
+    assert len(bench.output()) == 2
+
+
+def test_a_changed_request_does_not_mix_with_the_answers_of_the_earlier_one(bench: Bench) -> None:
+    bench.prompts(2)
+    bench.run("in.jsonl", "--simulate")
+    told = bench.run("in.jsonl", "--simulate", "--param", "temperature=1", code=65)
+    assert "params" in told.stderr
+    bench.run("in.jsonl", "--simulate", "--param", "temperature=1", "--resume", "never")
+    assert (bench.folder / "in.results.jsonl.run.1" / "run.sqlite").exists()
+
+
+def test_a_refused_key_stops_the_lane_and_leaves_every_row_pending(bench: Bench, simulate: Simulate) -> None:
+    gateway = simulate("--key-env", "PATH", "--latency", "0.05")
+    bench.prompts(100)
+    told = bench.run("in.jsonl", "-m", "m/m", "--base-url", gateway.base_url, code=77)
+    assert gateway.ledger()["arrivals"] < 50
+    assert bench.summary()["units"] == {"total": 100, "ok": 0, "failed": 0, "pending": 100}
+    assert "go on with: batchrunner run in.jsonl" in told.stdout
+
+
+def test_a_403_that_others_do_not_meet_is_one_failed_row(bench: Bench, simulate: Simulate) -> None:
+    gateway = simulate()
+    rows = [{"prompt": f"{number}"} for number in range(30)]
+    bench.write("in.jsonl", *rows, {"prompt": "moderated [[status:403]]"}, *({"prompt": f"b{n}"} for n in range(30)))
+    bench.run("in.jsonl", "-m", "m/m", "--base-url", gateway.base_url, "--concurrency", "1", code=1)
+    assert bench.summary()["failed_by_kind"] == {"refused": 1}
+
+
+def test_the_first_fifty_failing_alike_stop_the_run_and_stay_pending(bench: Bench, simulate: Simulate) -> None:
+    gateway = simulate()
+    bench.write("in.jsonl", *({"prompt": f"{number} [[status:422]]"} for number in range(300)))
+    told = bench.run("in.jsonl", "-m", "m/m", "--base-url", gateway.base_url, code=69)
+    assert gateway.ledger()["arrivals"] < 200
+    assert bench.summary()["units"]["pending"] == 300
+    assert "all failed alike" in told.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("outage", ["0-6", "2-16"])
+def test_a_gateway_that_is_away_charges_nobody_and_is_waited_for(bench: Bench, simulate: Simulate, outage: str) -> None:
+    gateway = simulate("--outage", outage, "--latency", "0.01")
+    bench.prompts(60)
+    bench.run("in.jsonl", "-m", "m/m", "--base-url", gateway.base_url, "--rps", "12")
+    assert {row["status"] for row in bench.output()} == {"ok"}
+    assert gateway.ledger()["outcomes"]["ok"] == 60
+
+
+def test_a_gateway_that_stays_away_ends_the_run_with_its_rows_pending(bench: Bench) -> None:
+    bench.prompts(30)
+    url = "http://127.0.0.1:9/v1"
+    bench.run("in.jsonl", "-m", "m/m", "--base-url", url, "--max-outage", "3s", code=69)
+    assert bench.summary()["units"] == {"total": 30, "ok": 0, "failed": 0, "pending": 30}
+
+
+def test_a_daily_limit_parks_the_run_until_midnight_utc(bench: Bench, simulate: Simulate) -> None:
+    gateway = simulate("--rpd", "20", "--headers", "retry-after", "--latency", "0.01")
+    bench.prompts(50)
+    told = bench.run("in.jsonl", "-m", "m/m", "--base-url", gateway.base_url, code=75)
+    summary = bench.summary()
+    assert summary["units"]["ok"] == 20
+    assert summary["resume_at"] is not None
+    assert "T00:00:0" in summary["resume_at"]
+    assert "come back at" in told.stdout
+    assert gateway.ledger()["outcomes"]["429"] < 20
+
+
+@pytest.mark.slow
+def test_twenty_429s_on_one_row_while_others_pass_fail_that_row(bench: Bench, simulate: Simulate) -> None:
+    gateway = simulate("--headers", "openai", "--latency", "0.01")
+    bench.write("in.jsonl", {"prompt": "[[status:429]]"}, *({"prompt": f"{number}"} for number in range(300)))
+    bench.run("in.jsonl", "-m", "m/m", "--base-url", gateway.base_url, "--rps", "40", code=1)
+    assert bench.summary()["failed_by_kind"] == {"rate_limited": 1}
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_lets_what_is_in_flight_finish_and_the_run_goes_on_later(
+    bench: Bench, simulate: Simulate, number: signal.Signals, code: int
+) -> None:
+    gateway = simulate("--latency", "0.5")
+    bench.prompts(60)
+    command = ("in.jsonl", "-m", "m/m", "--base-url", gateway.base_url, "--concurrency", "5")
+    process = bench.start("run", *command)
+    wait_until(lambda: gateway.ledger()["arrivals"] >= 12)
+    process.send_signal(number)
+    stdout, stderr = process.communicate(timeout=30)
+    assert process.returncode == code, stderr
+    assert "go on with: batchrunner run" in stdout
+    assert not (bench.folder / "in.results.jsonl").exists()
+    assert bench.summary()["units"]["ok"] == gateway.ledger()["paid"]
+    bench.run(*command)
+    assert gateway.ledger()["servings"]["once"] == 60
+    assert bench.summary()["in_doubt"] == 0
+
+
+def test_a_second_signal_ends_the_run_now_and_says_what_is_in_doubt(bench: Bench, simulate: Simulate) -> None:
+    gateway = simulate("--latency", "0.05")
+    bench.write("in.jsonl", *({"prompt": f"{number}"} for number in range(20)), {"prompt": "[[hang]]"})
+    command = ("in.jsonl", "-m", "m/m", "--base-url", gateway.base_url)
+    process = bench.start("run", *command)
+    wait_until(lambda: gateway.ledger()["arrivals"] >= 21)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=5)
+    assert process.returncode == 130
+    assert bench.summary()["units"] == {"total": 21, "ok": 20, "failed": 0, "pending": 1}
+    bench.run(*command, "--timeout", "0.2", "--attempts", "1", code=1)
+    assert bench.summary()["in_doubt"] == 1
+
+
+def test_a_second_run_of_the_same_output_exits_75_and_says_who_holds_it(bench: Bench, simulate: Simulate) -> None:
+    gateway = simulate("--latency", "1")
+    bench.prompts(3)
+    command = ("in.jsonl", "-m", "m/m", "--base-url", gateway.base_url)
+    process = bench.start("run", *command)
+    wait_until(lambda: gateway.ledger()["arrivals"] >= 1)
+    os.kill(process.pid, signal.SIGSTOP)
+    told = bench.run(*command, code=75)
+    os.kill(process.pid, signal.SIGCONT)
+    assert f"process {process.pid} on" in told.stderr
+    process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert gateway.ledger()["arrivals"] == 3
+
+
+def test_log_lines_and_summaries_hold_no_escape_codes_from_the_gateway(bench: Bench, simulate: Simulate) -> None:
+    gateway = simulate()
+    bench.write("in.jsonl", {"id": "\x1b]0;owned\x07", "prompt": "a"}, {"prompt": "[[status:401]]"})
+    told = bench.run("in.jsonl", "-m", "m/m", "--base-url", gateway.base_url, "--concurrency", "1", code=1)
+    assert "\x1b" not in told.stdout + told.stderr
+    assert json.loads((bench.folder / "in.results.jsonl").read_text().splitlines()[0])["status"] == "ok"

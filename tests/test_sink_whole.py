@@ -15,7 +15,7 @@ import pytest
 
 from batchrunner.errors import StorageError, UsageError
 from batchrunner.records import Outcome
-from batchrunner.sink import atomic, check_output, write_output, write_summary
+from batchrunner.sink import atomic, prepare_output, write_output, write_summary
 from batchrunner.sink.parquet import GROUP_ROWS
 
 FORMATS = ["out.jsonl", "out.parquet"]
@@ -188,7 +188,7 @@ WRONG_NAMES = [
 @pytest.mark.parametrize("name", WRONG_NAMES)
 def test_a_wrong_name_is_refused_before_anything_is_sent(name: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError) as raised:
-        check_output(tmp_path / name)
+        prepare_output(tmp_path / name)
     assert str(raised.value).isprintable()
     with pytest.raises(UsageError):
         write_output(tmp_path / name, ROWS, replace=True)
@@ -197,11 +197,16 @@ def test_a_wrong_name_is_refused_before_anything_is_sent(name: str, tmp_path: Pa
 def test_a_folder_is_no_output(tmp_path: Path) -> None:
     (tmp_path / "out.jsonl").mkdir()
     with pytest.raises(UsageError, match="is a folder"):
-        check_output(tmp_path / "out.jsonl")
+        prepare_output(tmp_path / "out.jsonl")
+
+
+def test_the_folder_of_the_output_is_made(tmp_path: Path) -> None:
+    prepare_output(tmp_path / "a" / "b" / "out.jsonl")
+    assert list((tmp_path / "a" / "b").iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    ("folder", "told"), [("missing", "create it"), ("file", "no folder"), ("/proc", "can't be written")]
+    ("folder", "told"), [("file", "no folder"), ("file/below", "no folder"), ("/proc", "can't be written")]
 )
 def test_a_folder_that_cannot_be_written_is_told_before_anything_is_sent(
     folder: str, told: str, tmp_path: Path
@@ -209,20 +214,20 @@ def test_a_folder_that_cannot_be_written_is_told_before_anything_is_sent(
     (tmp_path / "file").touch()
     path = tmp_path / folder / "out.jsonl"
     with pytest.raises(StorageError, match=told):
-        check_output(path)
+        prepare_output(path)
     with pytest.raises(StorageError, match=told):
         write_output(path, ROWS, replace=True)
 
 
 def test_checking_leaves_nothing_behind(tmp_path: Path) -> None:
     for name in [*FORMATS, "OUT.JSONL"]:
-        check_output(tmp_path / name)
+        prepare_output(tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_relative_output_goes_into_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    check_output(Path("out.jsonl"))
+    prepare_output(Path("out.jsonl"))
     write_output(Path("out.jsonl"), [b"{}"], replace=False)
     assert (tmp_path / "out.jsonl").read_bytes() == b"{}\n"
 

@@ -47,7 +47,7 @@ def test_a_doubled_custom_id_is_refused_with_both_line_numbers(bench: Bench, sim
         (("--base-url", "gateway.example"), 78, "no URL"),
         (("--prompt", "{{ question"), 78, "template"),
         (("-o", "answers.txt"), 78, ".jsonl or .parquet"),
-        (("-o", "no/such/folder/answers.jsonl"), 74, "no/such/folder"),
+        (("-o", "in.jsonl/answers.jsonl"), 74, "in.jsonl"),
         (("--resume", "must"), 78, "no earlier run"),
     ],
 )
@@ -88,10 +88,26 @@ def test_an_output_that_batchrunner_did_not_make_is_not_overwritten(bench: Bench
 def test_a_changed_request_does_not_mix_with_the_answers_of_the_earlier_one(bench: Bench) -> None:
     bench.prompts(2)
     bench.run("in.jsonl", "--simulate")
+    first = bench.output()
     told = bench.run("in.jsonl", "--simulate", "--param", "temperature=1", code=65)
     assert "params" in told.stderr
     bench.run("in.jsonl", "--simulate", "--param", "temperature=1", "--resume", "never")
     assert (bench.folder / "in.results.jsonl.run.1" / "run.sqlite").exists()
+    assert bench.output()[0]["finished_at"] > first[0]["finished_at"]
+
+
+def test_a_new_start_that_is_stopped_may_be_started_anew_again(bench: Bench, simulate: Simulate) -> None:
+    gateway = simulate("--latency", "0.2")
+    bench.prompts(20)
+    command = ("in.jsonl", "-m", "m/m", "--base-url", gateway.base_url, "--resume", "never", "--concurrency", "4")
+    bench.run(*command)
+    process = bench.start("run", *command)
+    wait_until(lambda: gateway.ledger()["arrivals"] > 24)
+    process.send_signal(signal.SIGTERM)
+    process.communicate()
+    assert process.returncode == 143
+    bench.run(*command)
+    assert len(bench.output()) == 20
 
 
 def test_a_refused_key_stops_the_lane_and_leaves_every_row_pending(bench: Bench, simulate: Simulate) -> None:
@@ -161,11 +177,11 @@ def test_twenty_429s_on_one_row_while_others_pass_fail_that_row(bench: Bench, si
 def test_a_signal_lets_what_is_in_flight_finish_and_the_run_goes_on_later(
     bench: Bench, simulate: Simulate, number: signal.Signals, code: int
 ) -> None:
-    gateway = simulate("--latency", "0.5")
-    bench.prompts(60)
+    gateway = simulate("--latency", "0.3")
+    bench.prompts(30)
     command = ("in.jsonl", "-m", "m/m", "--base-url", gateway.base_url, "--concurrency", "5")
     process = bench.start("run", *command)
-    wait_until(lambda: gateway.ledger()["arrivals"] >= 12)
+    wait_until(lambda: gateway.ledger()["arrivals"] >= 8)
     process.send_signal(number)
     stdout, stderr = process.communicate(timeout=30)
     assert process.returncode == code, stderr
@@ -173,7 +189,7 @@ def test_a_signal_lets_what_is_in_flight_finish_and_the_run_goes_on_later(
     assert not (bench.folder / "in.results.jsonl").exists()
     assert bench.summary()["units"]["ok"] == gateway.ledger()["paid"]
     bench.run(*command)
-    assert gateway.ledger()["servings"]["once"] == 60
+    assert gateway.ledger()["servings"]["once"] == 30
     assert bench.summary()["in_doubt"] == 0
 
 

@@ -40,20 +40,20 @@ class Gauge:
         while len(self._seen) > 2 and now - self._seen[0][0] > _RATE_OVER_SECONDS:  # noqa: PLR2004
             self._seen.popleft()
 
-    def words(self) -> list[str]:
-        """What there is to say, in order."""
+    def line(self) -> str:
+        """What there is to say, the most important first."""
         tally, askers = self._loop.tally, self._loop.askers
         units_per_s, tokens_per_s = self._rates()
         flight = sum(asker.limiter.lane.in_flight for asker in askers)
-        words = [f"{units_per_s:.1f}/s", f"{tokens_per_s:,.0f} tok/s", f"{flight} in flight", f"{tally.limited} x 429"]
-        words.append(f"{tally.failed} failed")
+        words = [f"{self.done:,} of {self.total:,}", f"{units_per_s:.1f}/s", f"{tokens_per_s:,.0f} tok/s"]
+        words += [f"{flight} in flight", f"{tally.limited} x 429", f"{tally.failed} failed"]
         eta = (self.total - self.done) / units_per_s if units_per_s else None
         words.append(f"ETA {_clock(eta)}")
         pauses = [asker.limiter.lane.pause.until for asker in askers]
         wait = max(pauses, default=0.0) - time.monotonic()
         if wait > 1:
             words.append(f"paused {wait:.0f} s")
-        return words
+        return " · ".join(words)
 
     def _rates(self) -> tuple[float, float]:
         (then, done, tokens), (now, done_now, tokens_now) = self._seen[0], self._seen[-1]
@@ -82,13 +82,18 @@ async def watch(style: Style, loop: "Loop", done_before: int, total: int) -> Non
 async def _watch_with_bar(gauge: Gauge) -> None:
     with _bar() as bar:
         task = bar.add_task("", total=gauge.total, words="")
+
+        def show() -> None:
+            gauge.read(time.monotonic())
+            bar.update(task, completed=gauge.done, words=gauge.line())
+            bar.refresh()
+
         try:
             while True:
-                gauge.read(time.monotonic())
-                bar.update(task, completed=gauge.done, words=" · ".join(gauge.words()))
+                show()
                 await anyio.sleep(BAR_EVERY_SECONDS)
         finally:
-            bar.update(task, completed=gauge.done, words=" · ".join(gauge.words()))
+            show()
 
 
 async def _watch_with_lines(gauge: Gauge) -> None:
@@ -100,17 +105,17 @@ async def _watch_with_lines(gauge: Gauge) -> None:
         if now >= next_line:
             next_line += LINE_EVERY_SECONDS
             stamp = time.strftime("%H:%M:%S")
-            click.echo(f"{stamp} {gauge.done:,} of {gauge.total:,} · {' · '.join(gauge.words())}", err=True)
+            click.echo(f"{stamp} {gauge.line()}", err=True)
 
 
 def _bar() -> "Progress":
     from rich.console import Console  # noqa: PLC0415 - rich is slow to import and not always used
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn  # noqa: PLC0415
+    from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415
+    from rich.table import Column  # noqa: PLC0415
 
     return Progress(
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[words]}", markup=False),
+        BarColumn(bar_width=16),
+        TextColumn("{task.fields[words]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
         console=Console(stderr=True),
         auto_refresh=False,
     )

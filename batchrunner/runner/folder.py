@@ -62,6 +62,10 @@ class RunFolder:
         published = self.store.fact(_PUBLISHED)
         return published is not None and (published == _PUBLISHING or published.startswith(_stamp(self.output)))
 
+    def inherit_output(self) -> None:
+        """The file at the output's path is of a run that was set aside for this one: it may be replaced."""
+        self.store.remember(_PUBLISHED, _stamp(self.output))
+
     def is_published(self, content: str) -> bool:
         """Whether the output stands as it was written, with this content."""
         return self.output.exists() and self.store.fact(_PUBLISHED) == f"{_stamp(self.output)} {content}"
@@ -104,6 +108,8 @@ def open_run_folder(path: Path, *, output: Path, resume: Resume, overwrite: bool
             _set_aside(path)
             locks.append(_lock(path))
             folder = RunFolder(path, output=output)
+            if ours:
+                folder.inherit_output()
         try:
             folder.may_overwrite = ours or overwrite
             if output.exists() and not folder.may_overwrite:

@@ -23,7 +23,7 @@ from batchrunner.runner.folder import Resume, RunFolder, open_run_folder
 from batchrunner.runner.lanes import LaneOpener
 from batchrunner.runner.loop import Loop, Parts
 from batchrunner.runner.preparing import Prepared, prepare
-from batchrunner.sink import check_output, write_output
+from batchrunner.sink import prepare_output, write_output
 from batchrunner.store.database import DayUsage, Totals
 from batchrunner.transport.http import HttpTransport, check_base_url
 from batchrunner.transport.secret import Secret
@@ -65,7 +65,7 @@ async def run_job(job: Job, settings: Settings, *, key: Secret, watch: Watch) ->
     Raises BatchrunnerError for what stops a run before or beside its rows.
     """
     check_base_url(job.gateway.base_url, allow_insecure_http=settings.allow_insecure_http)
-    check_output(job.output_path)
+    prepare_output(job.output_path)
     identity_url = settings.identity_url or job.gateway.base_url
     prepared = await to_thread.run_sync(lambda: prepare(job, limit=settings.limit, base_url=identity_url))
     opened = open_run_folder(
@@ -78,7 +78,7 @@ async def run_job(job: Job, settings: Settings, *, key: Secret, watch: Watch) ->
         tally, ending = await run.ask_pending(key, watch)
         totals = folder.store.totals(prepared.total)
         if totals.ok + totals.failed == prepared.total:
-            await to_thread.run_sync(_publish, folder, prepared.total)
+            await to_thread.run_sync(_publish, folder, prepared.total, totals)
             ending = Ending(end=End.SOME_FAILED if totals.failed else End.ANSWERED, message="")
         assert ending is not None  # noqa: S101 - units pend only where sending stopped
         return Result(
@@ -155,9 +155,9 @@ async def _stop_on_signal(loop: Loop) -> None:
             loop.stop(Ending(end=end, message=end.value), grace_seconds=GRACE_SECONDS)
 
 
-def _publish(folder: RunFolder, total: int) -> None:
+def _publish(folder: RunFolder, total: int, totals: Totals) -> None:
     """Write the output, unless it stands there as it was written."""
-    content = f"{total} units"
+    content = f"{totals.ok} ok {totals.failed} failed"
     if folder.is_published(content):
         return
     with folder.publishing(content):

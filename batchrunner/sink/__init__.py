@@ -1,28 +1,29 @@
 """Rows out: the outcomes of a run become a file, in a format told by its suffix, whole or not at all.
 
 Refuses names without a known suffix, folders, and folders that can't be written:
-ask check_output before anything is sent.
+ask prepare_output before anything is sent.
 """
 
 from collections.abc import Iterable
 from pathlib import Path
 
 from batchrunner.errors import UsageError
-from batchrunner.sink.atomic import check_folder, whole_file
+from batchrunner.sink.atomic import prepare_folder, whole_file
 from batchrunner.sink.jsonl import write_jsonl
 
-__all__ = ["check_output", "write_output", "write_summary"]
+__all__ = ["prepare_output", "write_output", "write_summary"]
 
 SUFFIXES = (".jsonl", ".parquet")
 MAX_NAME_BYTES = 200  # file systems take 255; the summary and temporary names beside it are longer than the output's
 
 
-def check_output(path: Path) -> None:
-    """Raise UsageError for a name that can't be an output, StorageError where its folder can't be written."""
+def prepare_output(path: Path) -> None:
+    """Make the output's folder. UsageError for a name that can't be an output, StorageError for a folder that can't
+    be made or written."""
     _check_name(path)
     if path.is_dir():
         raise UsageError(f"{path} is a folder: name a file in it")
-    check_folder(path)
+    prepare_folder(path)
 
 
 def write_output(path: Path, outcomes: Iterable[bytes], *, replace: bool) -> None:

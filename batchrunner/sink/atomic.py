@@ -26,6 +26,7 @@ _ADVICE = {
     errno.EACCES: "no permission; check the rights of the folder",
     errno.ENOENT: "the folder doesn't exist; create it",
     errno.ENOTDIR: "a part of the path is no folder",
+    errno.EEXIST: "a part of the path is no folder",
     errno.EFBIG: "the file would be larger than the file system or ulimit allows",
 }
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
@@ -50,10 +51,11 @@ def whole_file(path: Path, *, replace: bool) -> Iterator[BinaryIO]:
             temporary.unlink(missing_ok=True)
 
 
-def check_folder(path: Path) -> None:
-    """Raise StorageError where no file can be created beside `path`; tries it: permission bits don't tell all."""
+def prepare_folder(path: Path) -> None:
+    """Make the folder that `path` will stand in, and try to create a file there: permission bits don't tell all."""
     probe = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with _created(probe):
             probe.unlink()
     except OSError as error:

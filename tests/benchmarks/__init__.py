@@ -1,0 +1,1 @@
+"""Measurements of the whole tool; `make bench` runs them. Nothing here is asserted: figures are for people."""

@@ -1,0 +1,10 @@
+"""`python -m tests.benchmarks [NAME ...]`: run the benchmarks one after another, never two at once."""
+
+import sys
+
+from tests.benchmarks import hot_path, main_job
+
+BENCHMARKS = {"main_job": main_job.main, "hot_path": hot_path.main}
+
+for name in sys.argv[1:] or BENCHMARKS:
+    BENCHMARKS[name]()

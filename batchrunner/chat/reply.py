@@ -30,9 +30,12 @@ _KIND_OF_STATUS = {
 }
 
 
+_NULL = msgspec.Raw(b"null")
+
+
 class _Message(msgspec.Struct):
     content: Any = None
-    tool_calls: msgspec.Raw | None = None
+    tool_calls: msgspec.Raw = _NULL
     reasoning_content: Any = None
     reasoning: Any = None
     refusal: Any = None
@@ -47,13 +50,14 @@ class _Completion(msgspec.Struct):
     """Strict about what makes an answer, lenient about all else: a paid answer is not refused for a trifle."""
 
     choices: list[_Choice]
-    usage: Any = None
+    usage: msgspec.Raw = _NULL
     model: Any = None
     id: Any = None
 
 
 _decode = msgspec.json.Decoder(_Completion).decode
 _decode_any = msgspec.json.Decoder().decode
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def kind_of_status(status: int) -> Kind:
@@ -61,9 +65,8 @@ def kind_of_status(status: int) -> Kind:
     known = _KIND_OF_STATUS.get(status)
     if known is not None:
         return known
-    if status >= 500:  # noqa: PLR2004
-        return Kind.SERVER_ERROR
-    return Kind.REJECTED if status >= 400 else Kind.REDIRECTED  # noqa: PLR2004
+    by_class = {3: Kind.REDIRECTED, 4: Kind.REJECTED}
+    return by_class.get(status // 100, Kind.SERVER_ERROR if status >= 500 else Kind.INVALID_REPLY)  # noqa: PLR2004
 
 
 def understand(http_reply: HttpReply) -> Reply | Failure:
@@ -73,11 +76,11 @@ def understand(http_reply: HttpReply) -> Reply | Failure:
         return Failure(kind=kind_of_status(status), status=status, message=_words(http_reply))
     try:
         completion = _decode(http_reply.body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if not completion.choices:
+            return Failure(kind=Kind.EMPTY_ANSWER, status=status, message="the completion has no choices")
+        return _reply(completion, http_reply)
+    except _UNREADABLE as error:
         return Failure(kind=Kind.INVALID_REPLY, status=status, message=f"no chat completion: {error}")
-    if not completion.choices:
-        return Failure(kind=Kind.EMPTY_ANSWER, status=status, message="the completion has no choices")
-    return _reply(completion, http_reply)
 
 
 def emptiness(reply: Reply) -> Failure | None:
@@ -90,10 +93,9 @@ def emptiness(reply: Reply) -> Failure | None:
 def _reply(completion: _Completion, http_reply: HttpReply) -> Reply:
     choice = completion.choices[0]
     message = choice.message
-    calls = message.tool_calls
     return Reply(
         text=_text(message),
-        tool_calls=None if calls is None or bytes(calls) in (b"null", b"[]") else calls.copy(),
+        tool_calls=_calls(message.tool_calls),
         reasoning=_string(message.reasoning_content) or _string(message.reasoning),
         finish_reason=_string(choice.finish_reason),
         usage=_usage(completion.usage),
@@ -103,16 +105,31 @@ def _reply(completion: _Completion, http_reply: HttpReply) -> Reply:
 
 
 def _text(message: _Message) -> str | None:
+    """The content, whole or in parts; a refusal where there is none."""
+    refusal = _string(message.refusal)
     match message.content:
         case str() as text:
-            return text
+            return text or refusal or text
         case list() as parts:
-            return "".join(str(part.get("text", "")) for part in parts if isinstance(part, dict))
+            words = (part.get("text") or part.get("refusal") for part in parts if isinstance(part, dict))
+            return "".join(word for word in words if isinstance(word, str)) or refusal or ""
         case _:
-            return _string(message.refusal)
+            return refusal
 
 
-def _usage(usage: object) -> Usage:
+def _calls(calls: msgspec.Raw) -> msgspec.Raw | None:
+    """On one line, as a line of JSON output needs it; None where there are none."""
+    content = bytes(calls)
+    content.decode()
+    one_line = msgspec.json.format(content, indent=-1)
+    return None if one_line in (b"null", b"[]") else msgspec.Raw(one_line)
+
+
+def _usage(raw: msgspec.Raw) -> Usage:
+    try:
+        usage = _decode_any(raw)
+    except _UNREADABLE:
+        usage = None
     if not isinstance(usage, dict):
         return Usage()
     prompt, completion = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
@@ -152,7 +169,7 @@ def _request_id(http_reply: HttpReply) -> str | None:
 def _words(http_reply: HttpReply) -> str:
     try:
         content = _decode_any(http_reply.body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except _UNREADABLE:
         content = None
     found = _words_in(content) or http_reply.body[:LONGEST_MESSAGE].decode(errors="replace")
     if http_reply.status // 100 == 3:  # noqa: PLR2004

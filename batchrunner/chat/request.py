@@ -7,9 +7,10 @@
 
 A row of shapes 1, 3 and 4 sets nothing but its content: model and parameters are the job's.
 Refused, as that row's failure: any other shape, another URL than /v1/chat/completions, n > 1, integers that
-JSON readers disagree on (beyond 64 bits), nesting deeper than 64.
+JSON readers disagree on (beyond 64 bits), numbers that JSON can't hold (NaN), nesting deeper than 64.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -53,7 +54,7 @@ def compose(row: Row, settings: RequestSettings) -> Request | Failure:
         model=body["model"],
         body=encoded,
         prompt_chars=_characters(body["messages"]),
-        max_tokens=_whole(body.get("max_completion_tokens", body.get("max_tokens"))),
+        max_tokens=_whole(body.get("max_completion_tokens")) or _whole(body.get("max_tokens")),
     )
 
 
@@ -118,6 +119,8 @@ def _unfit(value: object, depth: int) -> str | None:
             return next(filter(None, (_unfit(inner, depth - 1) for inner in value)), None)
         case int() if abs(value) > _LARGEST_INTEGER:
             return "an integer beyond 64 bits"
+        case float() if not math.isfinite(value):
+            return f"{value}, which JSON has no number for"
         case _:
             return None
 
@@ -133,7 +136,7 @@ def _length(content: object) -> int:
 
 
 def _whole(value: object) -> int | None:
-    return value if isinstance(value, int) and value > 0 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
 
 def _invalid(message: str) -> Failure:

@@ -8,7 +8,7 @@ import click
 
 FAULTS = ("5xx", "reset_before", "reset_after", "truncated", "not_json", "empty", "hang", "reset")
 
-_AMOUNT = re.compile(r"(\d[\d_]*)(?:\.(\d+))?([kKmMgG]?)")
+_AMOUNT = re.compile(r"(\d[\d_]{0,30})(?:\.(\d{1,30}))?([kKmMgG]?)")
 _FACTORS: Final = {"": 1, "k": 1_000, "m": 1_000_000, "g": 1_000_000_000}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
 _SECONDS_IN: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}

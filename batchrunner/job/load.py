@@ -4,6 +4,7 @@ Reading (`load_job`) is apart from parsing (`parse_job`), which touches no file.
 """
 
 import difflib
+import math
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,12 +16,14 @@ from batchrunner.errors import InputError, UsageError
 from batchrunner.job.schema import Job, Table
 
 LARGEST_FILE = 2**20
+LARGEST_LIMIT = 10**15
 
 
 def load_job(path: Path) -> Job:
     """Read a job file; its relative paths are relative to it."""
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read(LARGEST_FILE + 1)
     except OSError as error:
         raise InputError(f"The job file {path} can't be read: {error.strerror}.") from error
     if len(content) > LARGEST_FILE:
@@ -34,7 +37,7 @@ def parse_job(content: bytes, *, name: str) -> Job:
     """The job that the bytes of a job file say. `name` stands in messages."""
     try:
         tables = tomllib.loads(content.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{name} is no TOML: {error}.") from error
     unknown = _unknown_key(tables, Job, ())
     if unknown is not None:
@@ -64,12 +67,12 @@ def _checked(tables: dict[str, Any], name: str) -> Job:
 
 def _faults(job: Job) -> Any:
     for key, value in msgspec.structs.asdict(job.limits).items():
-        if isinstance(value, int) and value < 1:
-            yield f"limits.{key} = {value} is less than 1"
+        if isinstance(value, int) and not 1 <= value <= LARGEST_LIMIT:
+            yield f"limits.{key} is not a number from 1 to {LARGEST_LIMIT}"
     if job.retry.attempts < 1:
         yield f"retry.attempts = {job.retry.attempts} is less than 1"
-    if job.retry.timeout <= 0:
-        yield f"retry.timeout = {job.retry.timeout} is not more than 0"
+    if not 0 < job.retry.timeout < math.inf:
+        yield f"retry.timeout = {job.retry.timeout} is no number of seconds above 0"
     if job.request.params.get("n", 1) != 1:
         yield "the parameter n is more than 1: repeat the rows instead, each with an id of its own"
     if job.request.params.get("stream"):

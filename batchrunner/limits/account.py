@@ -14,12 +14,14 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from batchrunner.errors import StorageError
 
 LEASE_SECONDS = 0.6
 EXTEND_EVERY_SECONDS = 0.2
+_PATIENCE_SECONDS = 10.0
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS salt(id INTEGER PRIMARY KEY CHECK (id = 1), salt BLOB NOT NULL);
@@ -37,8 +39,10 @@ class Book:
         path = state_dir / "book.sqlite"
         try:
             state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
-            self._db.execute("PRAGMA journal_mode=WAL")
+            with suppress(FileExistsError):
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
+            self._db = sqlite3.connect(path, timeout=_PATIENCE_SECONDS, isolation_level=None, check_same_thread=False)
+            _turn_to_wal(self._db)
             self._db.execute("PRAGMA synchronous=OFF")  # must outlive a process, not a boot: see `_boot`
             self._db.executescript(_SCHEMA)
             self._db.execute("INSERT OR IGNORE INTO salt VALUES (1, ?)", (os.urandom(16),))
@@ -78,6 +82,20 @@ class Book:
         except sqlite3.Error as error:
             raise StorageError(f"The book of this machine's limits can't be used: {error}.") from error
         return row
+
+
+def _turn_to_wal(db: sqlite3.Connection) -> None:
+    """Of two runs that open a new book at once, SQLite turns one away without waiting its time-out."""
+    end = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _boot_id() -> str:

@@ -4,7 +4,6 @@ A hint is a minimum. Negative, endless and absurd ones are ignored; one of more 
 daily quota is gone. The dialects are those of RFC 9110 section 10.2.3 and of the OpenAI and Azure gateways.
 """
 
-import math
 import re
 from collections.abc import Mapping
 from datetime import UTC
@@ -18,8 +17,12 @@ DAILY_SECONDS = 15 * 60
 LONGEST_SECONDS = 26 * 3600
 # The one table of codes and phrases that tells 429s apart; the first that is found decides.
 PHRASES: tuple[tuple[Kind, re.Pattern[bytes]], ...] = (
-    (Kind.BILLING, re.compile(rb"insufficient_quota|credit_balance|spend_limit|billing", re.IGNORECASE)),
-    (Kind.DAILY_LIMIT, re.compile(rb"daily|per[ _-]day|usage[ _-]limit", re.IGNORECASE)),
+    # Codes only: the words "billing details" stand in messages about rates too.
+    (
+        Kind.BILLING,
+        re.compile(rb"insufficient_quota|credit_balance|spend_limit|billing_|organization_usage_limit", re.IGNORECASE),
+    ),
+    (Kind.DAILY_LIMIT, re.compile(rb"daily|per[ _-]?day|usage[ _-]limit", re.IGNORECASE)),
 )
 _IN_TEXT = re.compile(rb"(?:try again|retry) (?:in|after) (\d+(?:\.\d+)?) ?(ms|s)", re.IGNORECASE)
 
@@ -42,10 +45,9 @@ def class_of_429(seconds: float | None, body: bytes) -> Kind:
 
 
 def _bounded(value: float | None, scale: float = 1.0) -> float | None:
-    if value is None or not math.isfinite(value):
+    if value is None or not 0 <= value * scale <= LONGEST_SECONDS:
         return None
-    seconds = value * scale
-    return seconds if 0 <= seconds <= LONGEST_SECONDS else None
+    return value * scale
 
 
 def _number(text: str | None) -> float | None:
@@ -70,7 +72,8 @@ def _in_body(body: bytes) -> float | None:
         content = msgspec.json.decode(body[:65536])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         content = None
-    if isinstance(content, dict) and isinstance(content.get("retry_after"), int | float):
-        return float(content["retry_after"])
+    hint = content.get("retry_after") if isinstance(content, dict) else None
+    if isinstance(hint, int | float) and 0 <= hint <= LONGEST_SECONDS:
+        return float(hint)
     found = _IN_TEXT.search(body[:4096])
     return None if found is None else float(found[1]) * (1e-3 if found[2].lower() == b"ms" else 1.0)

@@ -5,6 +5,7 @@ head. Whatever changes the lane wakes the head to ask again. A waiter that is ca
 """
 
 from collections import deque
+from collections.abc import Callable
 
 import anyio
 
@@ -16,10 +17,11 @@ class SendingStoppedError(Exception):
 
 
 class Limiter:
-    """Admits tries to one lane. Times are those of the event loop's clock."""
+    """Admits tries to one lane. `clock` is monotonic seconds, those of the event loop."""
 
-    def __init__(self, lane: Lane) -> None:
+    def __init__(self, lane: Lane, clock: Callable[[], float] = anyio.current_time) -> None:
         self.lane = lane
+        self.clock = clock
         self._line: deque[anyio.Event] = deque()
         self._changed = anyio.Event()
         self._closed = anyio.Event()
@@ -32,7 +34,7 @@ class Limiter:
     async def admit(self, tokens: int) -> Lease:
         """Wait for leave to send a try of so many tokens. Raises SendingStoppedError once closed."""
         if not self._line and not self._closed.is_set():
-            now = anyio.current_time()
+            now = self.clock()
             if self.lane.ready_at(tokens, now) <= now:
                 return self.lane.take(tokens, now)
         return await self._admit_in_turn(tokens)
@@ -73,7 +75,7 @@ class Limiter:
     async def _wait_at_head(self, tokens: int) -> Lease:
         while True:
             self._refuse_when_closed()
-            now = anyio.current_time()
+            now = self.clock()
             ready = self.lane.ready_at(tokens, now)
             if ready <= now:
                 return self.lane.take(tokens, now)

@@ -9,7 +9,6 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 
-import anyio
 import msgspec
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt
 
@@ -71,7 +70,7 @@ class Asker:
         self._record = record
         self._admitted = admitted
         self._estimator = Estimator()
-        self._history = LaneHistory(last_success=anyio.current_time())
+        self._history = LaneHistory(last_success=limiter.clock())
 
     def stop(self, ending: Ending) -> None:
         """Send nothing more on this lane; what waits for leave gets SendingStoppedError."""
@@ -144,7 +143,7 @@ class Asker:
         except BaseException:
             self.limiter.leave(lease, None)
             raise
-        now = anyio.current_time()
+        now = self.limiter.clock()
         came = read(brought, sent_at=sent_at, latency_s=now - lease.taken_at)
         self._learn(request, lease, came)
         self.limiter.leave(lease, came.used_tokens)

@@ -1,5 +1,7 @@
 """Opens lanes: their limits from the job, their beginning from this machine's book, their leases kept ahead."""
 
+import time
+
 import anyio
 from anyio import to_thread
 from anyio.abc import TaskGroup
@@ -25,11 +27,11 @@ class LaneOpener:
     def open(self, model: str, keepers: TaskGroup) -> Limiter:
         """A limiter that begins where earlier runs on this lane may have left off."""
         name = self._book.lane_name(self._base_url, self._account, model)
-        now, leased_until = anyio.current_time(), self._book.leased_until(name)
+        now, leased_until = time.monotonic(), self._book.leased_until(name)
         longest = max((limit.window_seconds + limit.guard_seconds for limit in self._all_limits()), default=0.0)
         used_before = leased_until > now - longest
         lane = Lane(self._limits, now=max(now, leased_until) if used_before else now, empty=used_before)
-        limiter = Limiter(lane)
+        limiter = Limiter(lane, time.monotonic)  # asyncio's own clock, at a tenth of the cost
         self._names.append(name)
         if self._all_limits():
             lane.leased_until = float("-inf")
@@ -40,11 +42,11 @@ class LaneOpener:
         """End the leases now: nothing more is admitted: whoever comes next need not wait for the leases to end."""
         for name in self._names:
             if self._all_limits():
-                self._book.extend(name, anyio.current_time())
+                self._book.extend(name, time.monotonic())
 
     async def _keep(self, name: str, limiter: Limiter) -> None:
         while True:
-            until = anyio.current_time() + LEASE_SECONDS
+            until = time.monotonic() + LEASE_SECONDS
             async with self._writing:
                 await to_thread.run_sync(self._book.extend, name, until)
             limiter.lane.leased_until = until

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TypeVar
 
 import anyio
 from anyio import to_thread
@@ -32,6 +33,7 @@ from batchrunner.transport.http import HttpTransport
 LOOK_AHEAD = 64
 WAITING_FOR_COMMIT = 1024
 
+_Item = TypeVar("_Item")
 _Recorded = tuple[Try | None, Outcome | None, int | None]
 
 
@@ -122,7 +124,7 @@ class Loop:
                     await self._record(None, outcome, None)
                 else:
                     lane = self._lanes.get(request.model) or self._open_lane(request.model)
-                    await lane.requests.send(request)
+                    await _hand_over(lane.requests, request)
 
     def _open_lane(self, model: str) -> _LaneAtWork:
         asker = Asker(
@@ -143,12 +145,14 @@ class Loop:
             self._workers.start_soon(self._work, lane)
 
     async def _work(self, lane: _LaneAtWork) -> None:
-        async for request in lane.waiting:
-            with suppress(SendingStoppedError):
-                await lane.asker.ask(request)
+        with suppress(anyio.EndOfStream):
+            while True:
+                request = await _take_over(lane.waiting)
+                with suppress(SendingStoppedError):
+                    await lane.asker.ask(request)
 
     async def _record(self, tried: Try | None, outcome: Outcome | None, slot: int | None) -> None:
-        await self._entries.send((tried, outcome, slot))
+        await _hand_over(self._entries, (tried, outcome, slot))
 
     async def _record_all(self, entries: MemoryObjectReceiveStream[_Recorded]) -> None:
         with entries:
@@ -167,6 +171,22 @@ class Loop:
         if not self.tally.ok and len(kinds) == 1 and kinds.total() >= ALIKE_FAILURES and self.ending is None:
             message = f"the first {kinds.total()} units all failed alike: {next(iter(kinds))}"
             self.stop(Ending(end=End.UNREACHABLE, message=message))
+
+
+async def _hand_over(stream: MemoryObjectSendStream[_Item], item: _Item) -> None:
+    """Send without a round of the event loop where there is room."""
+    try:
+        stream.send_nowait(item)
+    except anyio.WouldBlock:
+        await stream.send(item)
+
+
+async def _take_over(stream: MemoryObjectReceiveStream[_Item]) -> _Item:
+    """Receive without a round of the event loop where something waits."""
+    try:
+        return stream.receive_nowait()
+    except anyio.WouldBlock:
+        return await stream.receive()
 
 
 def _at_hand(entries: MemoryObjectReceiveStream[_Recorded]) -> Iterator[_Recorded]:

@@ -4,8 +4,10 @@
 a narrow row each; `facts` holds what the run is about. Refused: a store of a newer version.
 """
 
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -71,13 +73,15 @@ class Store:
         """Open or create; StorageError where that fails or the store is of a newer version."""
         self._path = folder / "run.sqlite"
         try:
+            with suppress(FileExistsError):
+                os.close(os.open(self._path, os.O_CREAT | os.O_EXCL, 0o600))
             self._db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
             version: int = self._db.execute("PRAGMA user_version").fetchone()[0]
             if version == 0:
                 self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={VERSION}; COMMIT;")
-        except sqlite3.Error as error:
+        except (OSError, sqlite3.Error) as error:
             raise self._storage_error(error) from error
         if version > VERSION:
             raise StorageError(
@@ -96,39 +100,31 @@ class Store:
 
     def ended(self) -> Iterator[int]:
         """The numbers of all units that have ended, in no order."""
-        for row in self._db.execute("SELECT number FROM units INDEXED BY ended"):
-            yield row[0]
+        with self._reading():
+            for row in self._db.execute("SELECT number FROM units INDEXED BY ended"):
+                yield row[0]
 
     def commit(self, entries: Sequence[Entry]) -> None:
         """Record tries, and the outcomes that some of them brought, in one durable commit."""
         encode = msgspec.json.encode
         tries = [_try_row(one) for one, _ in entries if one is not None]
         units = [(end.row, end.status == "ok", encode(end)) for _, end in entries if end is not None]
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
+        with self._writing():
             self._db.executemany(_ADD_TRY, tries)
             self._db.executemany(_ADD_UNIT, units)
-            self._db.execute("COMMIT")
-        except sqlite3.Error as error:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise self._storage_error(error) from error
 
     def reopen(self, numbers: Iterable[int]) -> None:
         """Make units pending again; their tries stay."""
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
+        with self._writing():
             self._db.executemany("DELETE FROM units WHERE number = ?", [(number,) for number in numbers])
-            self._db.execute("COMMIT")
-        except sqlite3.Error as error:
-            raise self._storage_error(error) from error
 
     def outcomes(self, total: int) -> Iterator[bytes]:
         """The output rows, as JSON, of the units below `total`, in order."""
-        rows = self._db.execute("SELECT outcome FROM units WHERE number < ? ORDER BY number", (total,))
-        while batch := rows.fetchmany(_ROWS_AT_ONCE):
-            for row in batch:
-                yield row[0]
+        with self._reading():
+            rows = self._db.execute("SELECT outcome FROM units WHERE number < ? ORDER BY number", (total,))
+            while batch := rows.fetchmany(_ROWS_AT_ONCE):
+                for row in batch:
+                    yield row[0]
 
     def totals(self, total: int) -> Totals:
         """Count the units below `total` and sum all tries."""
@@ -167,16 +163,35 @@ class Store:
         """Close the file; everything committed stays."""
         self._db.close()
 
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise self._storage_error(error) from error
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """One durable transaction, or none of it."""
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            yield
+            self._db.execute("COMMIT")
+        except BaseException as error:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            if isinstance(error, sqlite3.Error):
+                raise self._storage_error(error) from error
+            raise
+
     def _counts(self, sql: str, values: tuple[object, ...] = ()) -> dict[str, int]:
         return {str(name): int(count) for name, count in self._all(sql, values)}
 
     def _all(self, sql: str, values: tuple[object, ...] = ()) -> list[Any]:
-        try:
+        with self._reading():
             return self._db.execute(sql, values).fetchall()
-        except sqlite3.Error as error:
-            raise self._storage_error(error) from error
 
-    def _storage_error(self, error: sqlite3.Error) -> StorageError:
+    def _storage_error(self, error: Exception) -> StorageError:
         advice = "make room and run the same command again" if "full" in str(error) else "see to it, then run again"
         return StorageError(f"The run store {self._path} can't be used: {error}; {advice}.")
 

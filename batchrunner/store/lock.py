@@ -25,6 +25,9 @@ class RunLock:
             holder = os.pread(self._fd, 200, 0).decode(errors="replace").strip() or "another run"
             os.close(self._fd)
             raise LockedError(f"This output is being worked on by {holder}. Wait for it to end.") from None
+        except OSError as error:
+            os.close(self._fd)
+            raise StorageError(f"The run folder {folder} can't be locked: {error.strerror}.") from error
         started = time.strftime("%Y-%m-%d %H:%M:%S %z")
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, f"process {os.getpid()} on {socket.gethostname()} since {started}".encode(), 0)

@@ -4,6 +4,7 @@ A page that was written outlives SIGKILL (in the page cache, not a power loss), 
 A mark is set before the first byte of a try is sent and cleared when what came of it is committed.
 """
 
+import errno
 import mmap
 import os
 import struct
@@ -20,12 +21,13 @@ class Marks:
 
     def __init__(self, path: Path) -> None:
         """Open or create; StorageError where that fails."""
+        self._path = path
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             size = os.fstat(self._fd).st_size
-            self._map = self._mapped(max(size // _SLOT.size, _SLOTS_AT_FIRST))
+            self._map = self._mapped(max(-(-size // _SLOT.size), _SLOTS_AT_FIRST))
         except OSError as error:
-            raise StorageError(f"{path} can't be used: {error.strerror}.") from error
+            raise self._storage_error(error) from error
         self._free = [i for i in range(len(self._map) // _SLOT.size) if not self._unit_in(i)]
         self._free.reverse()
 
@@ -64,11 +66,21 @@ class Marks:
 
     def _grow(self) -> None:
         slots = len(self._map) // _SLOT.size
+        try:
+            grown = self._mapped(2 * slots)
+        except OSError as error:
+            raise self._storage_error(error) from error
         self._map.close()
-        self._map = self._mapped(2 * slots)
+        self._map = grown
         self._free = list(range(2 * slots - 1, slots - 1, -1))
 
     def _mapped(self, slots: int) -> mmap.mmap:
+        """Map so many slots, with room for them on the disk before a page is touched."""
         size = os.fstat(self._fd).st_size
-        os.pwrite(self._fd, bytes(slots * _SLOT.size - size), size)  # room on the disk before a page is touched
+        missing = bytes(max(0, slots * _SLOT.size - size))
+        if os.pwrite(self._fd, missing, size) < len(missing):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return mmap.mmap(self._fd, slots * _SLOT.size)
+
+    def _storage_error(self, error: OSError) -> StorageError:
+        return StorageError(f"{self._path} can't be used: {error.strerror}.")

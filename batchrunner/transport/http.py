@@ -4,17 +4,21 @@ Nothing is retried here and no redirect is followed.
 """
 
 import ssl
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-from urllib.parse import urlsplit
 
 import httpx
+from yarl import URL
 
 from batchrunner.errors import UsageError
 from batchrunner.records import Failure, HttpReply, Kind, Request
 from batchrunner.transport.on_aiohttp import LOOPBACK, AiohttpTransport
 from batchrunner.transport.secret import Secret
+
+LONGEST_MESSAGE = 500
+_PORTS = {None, *range(1, 2**16)}
 
 
 class HttpTransport:
@@ -41,8 +45,7 @@ class HttpTransport:
                 "User-Agent": "batchrunner",
             }
         )
-        tls = ssl.create_default_context(cafile=str(ca_bundle)) if ca_bundle else None
-        self._wire = AiohttpTransport(str(self._url), timeout_seconds=timeout_seconds, tls=tls)
+        self._wire = AiohttpTransport(str(self._url), timeout_seconds=timeout_seconds, tls=_tls(ca_bundle))
 
     async def __aenter__(self) -> Self:
         return self
@@ -59,34 +62,53 @@ class HttpTransport:
                 httpx.Request("POST", self._url, headers=self._headers, content=request.body)
             )
         except httpx.RequestError as error:
-            return _failure(error)
-        body = reply.content
-        if not reply.is_success:
-            body = self._key.redact(body)
-        return HttpReply(status=reply.status_code, headers=reply.headers, body=body)
+            return Failure(kind=_kind(error), message=self._redacted(str(error))[:LONGEST_MESSAGE])
+        if reply.is_success:
+            return HttpReply(
+                status=reply.status_code, headers=reply.headers, body=self._key.redact_exactly(reply.content)
+            )
+        headers: Mapping[str, str] = {name: self._redacted(value) for name, value in reply.headers.items()}
+        return HttpReply(status=reply.status_code, headers=headers, body=self._key.redact(reply.content))
+
+    def _redacted(self, words: str) -> str:
+        """Words of the gateway, or about it, without the key and such as UTF-8 can hold."""
+        return self._key.redact(words.encode(errors="replace")).decode(errors="replace")
 
 
 def check_base_url(base_url: str, *, allow_insecure_http: bool) -> None:
     """UsageError for a base URL that can't be used or would show the key to the network."""
-    parts = urlsplit(base_url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if any(sign in base_url for sign in "@?#"):
+        raise UsageError("--base-url must hold no user name, password, query or fragment: the key goes into a header.")
+    try:
+        url = httpx.URL(base_url)
+        url.host.encode("idna")
+        URL(str(url))
+    except (httpx.InvalidURL, ValueError):
+        url = httpx.URL()
+    if url.scheme not in ("http", "https") or not url.host or url.port not in _PORTS:
         raise UsageError(f"--base-url {base_url!r} is no URL such as https://gateway.example/v1.")
-    if parts.username or parts.password or parts.query:
-        raise UsageError("--base-url must hold no user name, password or query: the key goes into a header.")
-    if parts.scheme == "http" and parts.hostname not in LOOPBACK and not allow_insecure_http:
+    if url.scheme == "http" and url.host not in LOOPBACK and not allow_insecure_http:
         raise UsageError(
             f"--base-url {base_url} would send the key in the clear; use https, or say --allow-insecure-http."
         )
 
 
-def _failure(error: httpx.RequestError) -> Failure:
+def _tls(ca_bundle: Path | None) -> ssl.SSLContext | None:
+    if ca_bundle is None:
+        return None
+    try:
+        return ssl.create_default_context(cafile=str(ca_bundle))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--ca-bundle {ca_bundle} holds no certificates in PEM form: {error}.") from error
+
+
+def _kind(error: httpx.RequestError) -> Kind:
     match error:
         case httpx.ConnectError() | httpx.ConnectTimeout() | httpx.UnsupportedProtocol():
-            kind = Kind.UNREACHABLE
+            return Kind.UNREACHABLE
         case httpx.TimeoutException():
-            kind = Kind.TIMEOUT
+            return Kind.TIMEOUT
         case httpx.DecodingError():
-            kind = Kind.INVALID_REPLY
+            return Kind.INVALID_REPLY
         case _:
-            kind = Kind.RESET
-    return Failure(kind=kind, message=str(error))
+            return Kind.RESET

@@ -48,7 +48,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             ) as reply:
                 content = await _read(reply, request)
                 return httpx.Response(reply.status, headers=reply.raw_headers, content=content)
-        except (aiohttp.ClientError, OSError) as error:
+        except (aiohttp.ClientError, OSError, UnicodeError) as error:
             raise _mapped(error, request) from error
 
     async def aclose(self) -> None:
@@ -65,8 +65,8 @@ def proxy_for(url: URL) -> str | None:
 
 
 async def _read(reply: aiohttp.ClientResponse, request: httpx.Request) -> bytes:
-    encoding = reply.headers.get("Content-Encoding", "identity")
-    if encoding != "identity":
+    encoding = ", ".join(reply.headers.getall("Content-Encoding", []))
+    if encoding.strip().lower() not in ("", "identity"):
         raise httpx.DecodingError(f"the reply is encoded as {encoding}, unasked", request=request)
     length = reply.content_length
     if length is not None and length <= _SMALL_BODY:
@@ -93,7 +93,7 @@ def _mapped(error: Exception, request: httpx.Request) -> httpx.RequestError:
             return httpx.ReadTimeout("no whole answer within the time for one try", request=request)
         case aiohttp.ClientResponseError():
             return httpx.RemoteProtocolError(words, request=request)
-        case aiohttp.InvalidURL():
+        case aiohttp.InvalidURL() | UnicodeError():
             return httpx.UnsupportedProtocol(words, request=request)
         case _:
             return httpx.ReadError(words, request=request)

@@ -1,0 +1,259 @@
+"""Job files: what they say, what is refused and how it is explained, and options that override them."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from batchrunner.errors import BatchrunnerError, InputError, UsageError
+from batchrunner.job.load import LARGEST_FILE, load_job, parse_job, with_options
+from batchrunner.job.schema import BASE_URL, Job
+
+WHOLE = """
+input  = "questions.parquet"
+output = "out/answers.parquet"
+
+[gateway]
+base_url = "https://gateway.example/v1"
+api_key_env = "ACME_KEY"
+auth_scheme = "Bearer"
+account = "team"
+
+[request]
+model  = "acme/llama-3-70b"
+system = "You are a careful tutor."
+prompt = "Solve step by step.\\n\\n{{ question }}"
+params = { temperature = 0, max_tokens = 512 }
+
+[limits]
+requests_per_second = 50
+requests_per_minute = 3000
+tokens_per_second = 20_000
+tokens_per_minute = 1_000_000
+concurrency = 64
+
+[retry]
+attempts = 3
+timeout = 90
+"""
+
+
+def parsed(text: str) -> Job:
+    """The job that a text says."""
+    return parse_job(text.encode(), name="job.toml")
+
+
+def refused(text: str) -> str:
+    """Why a text is no job."""
+    with pytest.raises(UsageError) as caught:
+        parsed(text)
+    return str(caught.value)
+
+
+def test_a_whole_job_file_is_read() -> None:
+    job = parsed(WHOLE)
+    assert (job.input, job.output) == ("questions.parquet", "out/answers.parquet")
+    assert (job.gateway.base_url, job.gateway.api_key_env) == ("https://gateway.example/v1", "ACME_KEY")
+    assert (job.gateway.auth_scheme, job.gateway.account) == ("Bearer", "team")
+    assert job.request.model == "acme/llama-3-70b"
+    assert job.request.prompt == "Solve step by step.\n\n{{ question }}"
+    assert job.request.params == {"temperature": 0, "max_tokens": 512}
+    assert (job.limits.requests_per_minute, job.limits.tokens_per_minute) == (3000, 10**6)
+    assert (job.limits.requests_per_second, job.limits.tokens_per_second) == (50, 20_000)
+    assert (job.limits.concurrency, job.retry.attempts, job.retry.timeout) == (64, 3, 90.0)
+
+
+def test_the_defaults_are_those_of_the_contract() -> None:
+    job = parsed('input = "a.jsonl"')
+    assert job.output_path == Path("a.results.jsonl")
+    assert (job.gateway.base_url, job.gateway.auth_scheme) == (BASE_URL, "Api-Key")
+    assert BASE_URL == "https://inference.baseten.co/v1"
+    assert (job.retry.attempts, job.retry.timeout, job.limits.concurrency) == (6, 1200.0, "auto")
+    assert job.limits.requests_per_minute is None
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "place", "advice"),
+    [
+        ('inptu = "a"', "inptu", "the job", "`input`"),
+        ('input = "a"\nouput = "b"', "ouput", "the job", "`output`"),
+        ('input = "a"\n[limts]\nrequests_per_minute = 5', "limts", "the job", "`limits`"),
+        ('input = "a"\n[gateway]\nbaseurl = "x"', "baseurl", "[gateway]", "`base_url`"),
+        ('input = "a"\n[gateway]\napi_key = "sk-x"', "api_key", "[gateway]", "`api_key_env`"),
+        ('input = "a"\n[request]\nmodle = "x"', "modle", "[request]", "`model`"),
+        ('input = "a"\n[request]\nparms = {}', "parms", "[request]", "`params`"),
+        ('input = "a"\n[limits]\nrequest_per_minute = 5', "request_per_minute", "[limits]", "`requests_per_minute`"),
+        ('input = "a"\n[retry]\nattemps = 5', "attemps", "[retry]", "`attempts`"),
+        ('input = "a"\n[retry]\nqqqqqqqq = 5', "qqqqqqqq", "[retry]", "attempts, timeout"),
+        ('input = "a"\n"" = 5', "", "the job", "input, output"),
+    ],
+)
+def test_an_unknown_key_is_refused_with_its_place_and_the_nearest_name(
+    text: str, key: str, place: str, advice: str
+) -> None:
+    words = refused(text)
+    assert words.startswith("job.toml: ")
+    assert f"no key `{key}`" in words
+    assert place in words
+    assert advice in words
+
+
+def test_parameters_may_have_any_name() -> None:
+    assert parsed('input = "a"\n[request.params]\nanything = { deep = [1] }').request.params == {
+        "anything": {"deep": [1]}
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "input"),
+        ("input = 5", "`input`"),
+        ('input = ["a"]', "`input`"),
+        ('input = "a"\ngateway = 5', "`gateway`"),
+        ('input = "a"\n[[gateway]]\nbase_url = "x"', "`gateway`"),
+        ('input = "a"\n[gateway]\nauth_scheme = "Basic"', "`gateway.auth_scheme`"),
+        ('input = "a"\n[request]\nparams = "x"', "`request.params`"),
+        ('input = "a"\n[limits]\nrequests_per_minute = "3000"', "`limits.requests_per_minute`"),
+        ('input = "a"\n[limits]\nrequests_per_minute = true', "`limits.requests_per_minute`"),
+        ('input = "a"\n[limits]\nrequests_per_minute = 1.5', "`limits.requests_per_minute`"),
+        ('input = "a"\n[limits]\nrequests_per_minute = 0', "limits.requests_per_minute"),
+        ('input = "a"\n[limits]\ntokens_per_second = -1', "limits.tokens_per_second"),
+        ('input = "a"\n[limits]\ntokens_per_minute = 1' + "0" * 400, "limits.tokens_per_minute"),
+        ('input = "a"\n[limits]\nconcurrency = 0', "limits.concurrency"),
+        ('input = "a"\n[limits]\nconcurrency = "many"', "limits.concurrency"),
+        ('input = "a"\n[retry]\nattempts = 0', "retry.attempts"),
+        ('input = "a"\n[retry]\ntimeout = 0', "retry.timeout"),
+        ('input = "a"\n[retry]\ntimeout = -5', "retry.timeout"),
+        ('input = "a"\n[retry]\ntimeout = nan', "retry.timeout"),
+        ('input = "a"\n[retry]\ntimeout = inf', "retry.timeout"),
+        ('input = "a"\n[retry]\ntimeout = "90s"', "retry.timeout"),
+        ('input = "a"\n[request]\nparams = { n = 2 }', "repeat the rows"),
+        ('input = "a"\n[request]\nparams = { stream = true }', "stream is not supported"),
+        ('input = "a"\n[request]\nparams = { model = "x" }', "--model"),
+        ('input = "a"\n[request]\nparams = { messages = [] }', "the rows"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_the_name_of_its_key(text: str, words: str) -> None:
+    told = refused(text)
+    assert words in told
+    assert "$" not in told
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"input = ",
+        b'input = "a"\ninput = "b"',
+        b"[limits\n",
+        b"\xff\xfe",
+        b"\x00",
+        b"{}",
+        b"x = " + b"[" * 5000,
+        b'input = "a"\nx = ' + b"9" * 5000,
+        b'input = "a"\nx = 2023-13-45',
+    ],
+)
+def test_what_is_no_toml_is_told_so(content: bytes) -> None:
+    with pytest.raises(UsageError, match=r"job\.toml is no TOML"):
+        parse_job(content, name="job.toml")
+
+
+PIECES = st.lists(
+    st.sampled_from(["input", "=", '"a"', "\n", "[limits]", "[request.params]", "n", "5", "1e999", "nan", "{", "}"])
+    | st.sampled_from(["[", "]", ".", "concurrency", '"auto"', "timeout", "[retry]", "true", "2020-01-01", "gateway"]),
+    max_size=12,
+).map(" ".join)
+
+
+@given(st.binary(max_size=60) | PIECES.map(str.encode) | PIECES.map(lambda text: b'input = "a"\n' + text.encode()))
+@example(b'input = "a"\nx = ' + b"9" * 5000)
+def test_no_bytes_raise_anything_but_a_usage_error(content: bytes) -> None:
+    try:
+        job = parse_job(content, name="job.toml")
+    except UsageError:
+        return
+    assert isinstance(job, Job)
+    assert with_options(job, {}).input == job.input
+
+
+def test_paths_in_a_job_file_are_relative_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "jobs"
+    folder.mkdir()
+    (folder / "job.toml").write_text('input = "data/in.jsonl"\noutput = "../out.jsonl"\n')
+    monkeypatch.chdir(tmp_path)
+    job = load_job(Path("jobs/job.toml"))
+    assert job.input_path == Path("jobs/data/in.jsonl")
+    assert job.output_path.resolve() == tmp_path / "out.jsonl"
+
+
+def test_without_an_output_the_answers_go_beside_the_input(tmp_path: Path) -> None:
+    (tmp_path / "job.toml").write_text('input = "data/in.jsonl"\n')
+    assert load_job(tmp_path / "job.toml").output_path == tmp_path / "data" / "in.results.jsonl"
+
+
+def test_absolute_paths_stay(tmp_path: Path) -> None:
+    (tmp_path / "job.toml").write_text('input = "/data/in.jsonl"\noutput = "/data/out.jsonl"\n')
+    job = load_job(tmp_path / "job.toml")
+    assert (job.input, job.output) == ("/data/in.jsonl", "/data/out.jsonl")
+
+
+@pytest.mark.parametrize("name", ["nothing.toml", "folder.toml"])
+def test_a_job_file_that_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / "folder.toml").mkdir()
+    with pytest.raises(InputError, match=name):
+        load_job(tmp_path / name)
+
+
+def test_a_job_file_that_is_too_large_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "job.toml").write_bytes(b'input = "a"\n#' + b"x" * LARGEST_FILE)
+    with pytest.raises(UsageError, match="is it the right file"):
+        load_job(tmp_path / "job.toml")
+    os.truncate(tmp_path / "job.toml", LARGEST_FILE)
+    assert load_job(tmp_path / "job.toml").input_path == tmp_path / "a"
+
+
+def test_an_endless_job_file_is_refused_without_reading_it_all() -> None:
+    with pytest.raises(UsageError, match="is it the right file"):
+        load_job(Path("/dev/zero"))
+
+
+def test_options_override_the_file_and_the_rest_stays() -> None:
+    options: dict[str, dict[str, Any]] = {
+        "": {"output": "other.jsonl"},
+        "gateway": {"base_url": None, "auth_scheme": "Api-Key"},
+        "request": {"model": "acme/small", "params": {"stop": None}},
+        "limits": {"requests_per_minute": 600, "concurrency": "auto"},
+        "retry": {"timeout": 5},
+    }
+    job = with_options(parsed(WHOLE), options)
+    assert (job.input, job.output) == ("questions.parquet", "other.jsonl")
+    assert (job.gateway.base_url, job.gateway.auth_scheme) == ("https://gateway.example/v1", "Api-Key")
+    assert (job.request.model, job.request.params) == ("acme/small", {"stop": None})
+    assert job.request.system == "You are a careful tutor."
+    assert (job.limits.requests_per_minute, job.limits.concurrency) == (600, "auto")
+    assert (job.limits.tokens_per_minute, job.retry.timeout, job.retry.attempts) == (10**6, 5.0, 3)
+
+
+def test_options_that_say_nothing_change_nothing() -> None:
+    job = parsed(WHOLE)
+    assert with_options(job, {"": {"output": None}, "limits": {"concurrency": None}}) == job
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"limits": {"concurrency": "lots"}}, "concurrency"),
+        ({"limits": {"requests_per_minute": 10**400}}, "requests_per_minute"),
+        ({"retry": {"timeout": float("inf")}}, "retry.timeout"),
+        ({"retry": {"attempts": 0}}, "retry.attempts"),
+        ({"request": {"params": {"n": 4}}}, "repeat the rows"),
+    ],
+)
+def test_options_are_held_to_the_rules_of_the_file(options: dict[str, dict[str, Any]], words: str) -> None:
+    with pytest.raises(BatchrunnerError, match="the options: ") as caught:
+        with_options(parsed(WHOLE), options)
+    assert words in str(caught.value)

@@ -66,9 +66,25 @@ def test_a_lane_is_a_url_an_account_and_a_model(tmp_path: Path) -> None:
 
 
 def test_a_run_that_ends_early_gives_its_lease_back(tmp_path: Path) -> None:
-    use(tmp_path, 100.6)
-    use(tmp_path, 100.1)
+    book = Book(tmp_path)
+    name = book.lane_name(URL, KEY, "acme/small")
+    book.extend(name, 100.6)
+    book.end(name, 100.1)
+    book.close()
     assert leased(tmp_path) == 100.1
+
+
+def test_nobody_shortens_the_lease_of_another_run(tmp_path: Path) -> None:
+    code = "import pathlib, sys; from batchrunner.limits.account import Book; book = Book(pathlib.Path(sys.argv[1])); "
+    code += "name = book.lane_name(*sys.argv[2:]); book.extend(name, 200.0)"
+    subprocess.run([sys.executable, "-c", code, str(tmp_path), URL, KEY, "acme/small"], check=True)
+    book = Book(tmp_path)
+    name = book.lane_name(URL, KEY, "acme/small")
+    book.end(name, 100.0)
+    assert book.leased_until(name) == 200.0
+    book.extend(name, 150.0)
+    assert book.leased_until(name) == 200.0
+    book.close()
 
 
 def test_a_lease_counts_within_one_boot_only(tmp_path: Path) -> None:

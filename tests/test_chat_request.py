@@ -131,14 +131,13 @@ def test_a_batch_line_needs_neither_url_nor_method(missing: tuple[str, ...]) -> 
     [
         ({}, "none of `prompt`, `messages` and `body`"),
         ({"question": "x"}, "--prompt"),
-        ({"prompt": None}, "`prompt` is not a text"),
+        ({"prompt": None, "messages": None, "body": None}, "none of `prompt`, `messages` and `body`"),
         ({"prompt": 5}, "`prompt` is not a text"),
         ({"prompt": ["x"]}, "`prompt` is not a text"),
         ({"messages": []}, "not a list of objects"),
         ({"messages": "x"}, "not a list of objects"),
         ({"messages": ["x"]}, "not a list of objects"),
         ({"messages": {"role": "user"}}, "not a list of objects"),
-        ({"body": None}, "not an object with `messages`"),
         ({"body": "{}"}, "not an object with `messages`"),
         ({"body": {"model": "m"}}, "not an object with `messages`"),
         ({"body": {"model": "m", "messages": "x"}}, "not an object with `messages`"),
@@ -163,6 +162,12 @@ def test_a_batch_line_needs_neither_url_nor_method(missing: tuple[str, ...]) -> 
 )
 def test_a_row_that_makes_no_request_fails_with_the_reason(columns: dict[str, Any], words: str) -> None:
     assert words in refused(columns)
+
+
+def test_columns_that_a_table_has_but_a_row_leaves_empty_do_not_tell_its_shape() -> None:
+    columns = {"prompt": "x", "messages": None, "body": None, "url": None, "method": None}
+    asked = compose(Row(number=0, id="0", columns=columns), RequestSettings(model="m/m"))
+    assert isinstance(asked, Request)
 
 
 def test_a_long_url_of_a_batch_line_is_quoted_in_part_only() -> None:

@@ -200,7 +200,7 @@ def test_a_request_is_posted_once_with_the_key_in_its_header() -> None:
 
 def test_the_scheme_of_the_key_can_be_bearer() -> None:
     _, wire = anyio.run(partial(tried, sends(with_length(ANSWER)), scheme="Bearer"))
-    assert f"\r\nauthorization: Bearer {KEY}\r\n".encode() in wire.requests[0]
+    assert f"\r\nAuthorization: Bearer {KEY}\r\n".encode() in wire.requests[0]
 
 
 def test_one_connection_serves_one_try_after_another() -> None:
@@ -610,7 +610,7 @@ def test_a_secret_is_neither_copied_nor_serialised(copied: Callable[[Secret], ob
 def test_a_transport_does_not_show_its_key() -> None:
     async def show() -> str:
         async with HttpTransport("https://gateway.example/v1", key=Secret(KEY)) as transport:
-            return repr(transport) + repr(transport._headers)  # noqa: SLF001 - where a traceback would show it
+            return repr(transport) + repr(transport._wire)  # noqa: SLF001 - where a traceback would show it
 
     assert KEY not in anyio.run(show)
 

@@ -62,13 +62,13 @@ def _body(columns: Mapping[str, Any], settings: RequestSettings) -> dict[str, An
     if settings.render is not None:
         text = settings.render(columns)
         return text if isinstance(text, Failure) else _from_prompt(text, settings)
-    if "body" in columns:
+    if columns.get("body") is not None:
         return _from_batch_line(columns)
-    if "messages" in columns:
+    if columns.get("messages") is not None:
         return _from_messages(columns["messages"], settings)
     if isinstance(columns.get("prompt"), str):
         return _from_prompt(columns["prompt"], settings)
-    if "prompt" in columns:
+    if columns.get("prompt") is not None:
         return _invalid("`prompt` is not a text")
     return _invalid("the row has none of `prompt`, `messages` and `body`; a template (--prompt) may make one")
 
@@ -93,9 +93,9 @@ def _from_batch_line(columns: Mapping[str, Any]) -> dict[str, Any] | Failure:
     body = columns["body"]
     if not isinstance(body, dict) or not isinstance(body.get("messages"), list):
         return _invalid("`body` is not an object with `messages`")
-    if str(columns.get("url", URL)) != URL:
+    if str(columns.get("url") or URL) != URL:
         return _invalid(f"only {URL} can be asked, not `url` {str(columns['url'])[:60]!r}")
-    if str(columns.get("method", "POST")).upper() != "POST":
+    if str(columns.get("method") or "POST").upper() != "POST":
         return _invalid("`method` is not POST")
     return {name: value for name, value in body.items() if name != "stream"}
 
@@ -103,26 +103,27 @@ def _from_batch_line(columns: Mapping[str, Any]) -> dict[str, Any] | Failure:
 def _fault_in(body: Mapping[str, Any]) -> str | None:
     if not isinstance(body.get("model"), str) or not body["model"]:
         return "no model: name one with --model"
-    if body.get("n", 1) != 1:
+    if body.get("n") not in (None, 1):
         return "n > 1 is not asked in one request: repeat the row, each with an id of its own"
     return _unfit(body, DEEPEST)
 
 
 def _unfit(value: object, depth: int) -> str | None:
     """What in a JSON value other readers of JSON would trip over."""
-    match value:
-        case dict() | list() if depth == 0:
+    if isinstance(value, str):
+        return None
+    if isinstance(value, dict | list):
+        if depth == 0:
             return f"nested deeper than {DEEPEST}"
-        case dict():
-            return next(filter(None, (_unfit(inner, depth - 1) for inner in value.values())), None)
-        case list():
-            return next(filter(None, (_unfit(inner, depth - 1) for inner in value)), None)
-        case int() if abs(value) > _LARGEST_INTEGER:
-            return "an integer beyond 64 bits"
-        case float() if not math.isfinite(value):
-            return f"{value}, which JSON has no number for"
-        case _:
-            return None
+        for inner in value.values() if isinstance(value, dict) else value:
+            fault = _unfit(inner, depth - 1)
+            if fault is not None:
+                return fault
+    if isinstance(value, int) and abs(value) > _LARGEST_INTEGER:
+        return "an integer beyond 64 bits"
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"{value}, which JSON has no number for"
+    return None
 
 
 def _characters(messages: list[Any]) -> int:

@@ -68,4 +68,4 @@ class Job(Table, frozen=True):
         """Where the answers go: as said, or beside the input."""
         if self.output is not None:
             return Path(self.output)
-        return self.input_path.with_name(self.input_path.name.split(".")[0] + ".results.jsonl")
+        return self.input_path.with_suffix(".results.jsonl")

@@ -67,9 +67,16 @@ class Book:
     def extend(self, lane: str, until: float) -> None:
         """From now on this run may admit up to `until` (monotonic seconds)."""
         self._run(
-            "INSERT INTO lanes VALUES (?, ?, ?, ?) ON CONFLICT (lane) DO UPDATE SET "
-            "boot = excluded.boot, leased_until = excluded.leased_until, pid = excluded.pid",
+            "INSERT INTO lanes VALUES (?1, ?2, ?3, ?4) ON CONFLICT (lane) DO UPDATE SET pid = ?4, boot = ?2, "
+            "leased_until = iif(boot = ?2, max(leased_until, ?3), ?3)",
             (lane, self._boot, until, os.getpid()),
+        )
+
+    def end(self, lane: str, now: float) -> None:
+        """This run admits nothing more from `now` on: whoever comes next need not wait for its lease to end."""
+        self._run(
+            "UPDATE lanes SET leased_until = ? WHERE lane = ? AND boot = ? AND pid = ?",
+            (now, lane, self._boot, os.getpid()),
         )
 
     def close(self) -> None:

@@ -39,10 +39,10 @@ class LaneOpener:
         return limiter
 
     def close(self) -> None:
-        """End the leases now: nothing more is admitted: whoever comes next need not wait for the leases to end."""
+        """Nothing more is admitted: end the leases now."""
         for name in self._names:
             if self._all_limits():
-                self._book.extend(name, time.monotonic())
+                self._book.end(name, time.monotonic())
 
     async def _keep(self, name: str, limiter: Limiter) -> None:
         while True:

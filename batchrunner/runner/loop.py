@@ -59,10 +59,10 @@ class _LaneAtWork:
 
     @property
     def wants_worker(self) -> bool:
-        """Whether every worker is busy and one more might be let through."""
+        """Whether every worker is busy, nobody waits at the turnstile, and there is room for one more in flight."""
         limiter = self.asker.limiter
-        idle = self.workers - limiter.lane.in_flight - len(self.asker.napping)
-        return idle <= 0 and not limiter.waiting
+        awake = self.workers - len(self.asker.napping)
+        return awake <= limiter.lane.in_flight < limiter.lane.cap and not limiter.waiting
 
 
 class Loop:

@@ -124,6 +124,7 @@ def timestamp(now: float) -> str:
 
 def _date(came: HttpReply) -> float | None:
     try:
-        return parsedate_to_datetime(came.headers["date"]).timestamp()
+        date = parsedate_to_datetime(came.headers["date"])
+        return date.replace(tzinfo=date.tzinfo or UTC).timestamp()
     except (KeyError, ValueError, IndexError, OverflowError):
         return None

@@ -35,17 +35,16 @@ class HttpTransport:
     ) -> None:
         self._key = key
         self._url = httpx.URL(base_url.rstrip("/") + "/chat/completions")
-        self._headers = httpx.Headers(
-            {
-                "Host": self._url.netloc.decode(),
-                "Authorization": f"{auth_scheme} {key.reveal()}",
-                "Content-Type": "application/json",
-                "Accept": "application/json",
-                "Accept-Encoding": "identity",
-                "User-Agent": "batchrunner",
-            }
+        headers = {
+            "Authorization": f"{auth_scheme} {key.reveal()}",
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+            "User-Agent": "batchrunner",
+        }
+        self._wire = AiohttpTransport(
+            str(self._url), headers=headers, timeout_seconds=timeout_seconds, tls=_tls(ca_bundle)
         )
-        self._wire = AiohttpTransport(str(self._url), timeout_seconds=timeout_seconds, tls=_tls(ca_bundle))
 
     async def __aenter__(self) -> Self:
         return self
@@ -58,15 +57,12 @@ class HttpTransport:
     async def send(self, request: Request) -> HttpReply | Failure:
         """One try, once. What the network or the gateway does wrong is a Failure, never an exception."""
         try:
-            reply = await self._wire.handle_async_request(
-                httpx.Request("POST", self._url, headers=self._headers, content=request.body)
-            )
+            reply = await self._wire.handle_async_request(httpx.Request("POST", self._url, content=request.body))
         except httpx.RequestError as error:
             return Failure(kind=_kind(error), message=self._redacted(str(error))[:LONGEST_MESSAGE])
         if reply.is_success:
-            return HttpReply(
-                status=reply.status_code, headers=reply.headers, body=self._key.redact_exactly(reply.content)
-            )
+            plain = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in reply.headers.raw}
+            return HttpReply(status=reply.status_code, headers=plain, body=self._key.redact_exactly(reply.content))
         headers: Mapping[str, str] = {name: self._redacted(value) for name, value in reply.headers.items()}
         return HttpReply(status=reply.status_code, headers=headers, body=self._key.redact(reply.content))
 

@@ -6,6 +6,7 @@ for every host but loopback.
 """
 
 import ssl
+from collections.abc import Mapping
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
@@ -20,9 +21,12 @@ LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 class AiohttpTransport(httpx.AsyncBaseTransport):
-    """Sends to one origin. `timeout_seconds` is for one try as a whole."""
+    """Posts to one URL with the same headers each time: those of a request are not looked at, which saves a
+    quarter of what a try costs. `timeout_seconds` is for one try as a whole."""
 
-    def __init__(self, url: str, *, timeout_seconds: float, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, url: str, *, headers: Mapping[str, str], timeout_seconds: float, tls: ssl.SSLContext | None = None
+    ) -> None:
         self._url = URL(url)
         self._proxy = proxy_for(self._url)
         self._timeout = aiohttp.ClientTimeout(total=timeout_seconds, sock_connect=CONNECT_SECONDS)
@@ -30,9 +34,9 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             connector=aiohttp.TCPConnector(
                 limit=0, ssl=tls or True, keepalive_timeout=_KEEPALIVE_SECONDS, ttl_dns_cache=300
             ),
+            headers=headers,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
-            skip_auto_headers=("User-Agent", "Accept", "Content-Type"),
         )
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -41,7 +45,6 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             async with self._session.post(
                 self._url,
                 data=request.content,
-                headers=request.headers,
                 allow_redirects=False,
                 timeout=self._timeout,
                 proxy=self._proxy,

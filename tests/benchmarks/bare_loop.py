@@ -2,14 +2,14 @@
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import aiohttp
 import anyio
 
 
-async def _main(source: str, base_url: str, in_flight: int) -> None:
-    rows = iter(Path(source).read_text().splitlines())
+async def _ask(rows: Iterator[str], base_url: str, in_flight: int) -> list[str]:
     answers: list[str] = []
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
 
@@ -24,7 +24,9 @@ async def _main(source: str, base_url: str, in_flight: int) -> None:
         async with anyio.create_task_group() as group:
             for _ in range(in_flight):
                 group.start_soon(work)
-    Path(source + ".bare").write_text("\n".join(answers))
+    return answers
 
 
-anyio.run(_main, sys.argv[1], sys.argv[2], int(sys.argv[3]))
+source = Path(sys.argv[1])
+asked = anyio.run(_ask, iter(source.read_text().splitlines()), sys.argv[2], int(sys.argv[3]))
+source.with_suffix(".bare").write_text("\n".join(asked))

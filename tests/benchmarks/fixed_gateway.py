@@ -38,7 +38,8 @@ def _end_of_request(received: bytes) -> int | None:
 
 async def _main() -> None:
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1", family=AddressFamily.AF_INET, backlog=4096)
-    print(f"http://127.0.0.1:{listener.extra(anyio.abc.SocketAttribute.local_port)}/v1", flush=True)
+    port = listener.listeners[0].extra(anyio.abc.SocketAttribute.local_port)  # noqa: S610 - no Django here
+    print(f"http://127.0.0.1:{port}/v1", flush=True)
     async with anyio.create_task_group() as group:
         group.start_soon(listener.serve, _serve)
         await anyio.to_thread.run_sync(sys.stdin.read, abandon_on_cancel=True)

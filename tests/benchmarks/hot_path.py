@@ -32,7 +32,7 @@ def main() -> None:
         seen: dict[str, list[tuple[float, float]]] = {client: [] for client in clients}
         for _ in range(TURNS):
             for client, command in clients.items():
-                seen[client].append(_measure(folder, command))
+                seen[client].append(_measure(command))
     for client, figures in seen.items():
         cpu, wall = median(cpu for cpu, _ in figures), median(wall for _, wall in figures)
         print(f"{client:<18} {cpu / ROWS * 1e6:>13.0f} {ROWS / wall:>9.0f}")
@@ -48,7 +48,7 @@ def _bare(folder: Path, base_url: str) -> list[str]:
     return [sys.executable, "-m", "tests.benchmarks.bare_loop", str(folder / "in.jsonl"), base_url, IN_FLIGHT]
 
 
-def _measure(folder: Path, command: list[str]) -> tuple[float, float]:
+def _measure(command: list[str]) -> tuple[float, float]:
     """CPU and wall seconds of one run."""
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     subprocess.run(command, env=os.environ | {"BATCHRUNNER_API_KEY": "benchmark"}, check=True, cwd=_root())

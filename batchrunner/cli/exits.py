@@ -66,7 +66,8 @@ def _tell(error: BaseException) -> int:
 
 
 def _first(error: BaseException) -> BaseException:
-    """What a task group wraps."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+    """Of what a task group wraps, what it is about: our own error before those that follow from it."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    inner = [_first(one) for one in error.exceptions]
+    return next((one for one in inner if isinstance(one, BatchrunnerError)), inner[0])

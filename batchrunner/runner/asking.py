@@ -14,6 +14,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_
 
 from batchrunner.chat.verdict import LIMITED_TRIES, LaneHistory, Verdict, judge
 from batchrunner.limits.estimate import Estimator
+from batchrunner.limits.hints import DAILY_SECONDS
 from batchrunner.limits.lane import Lease
 from batchrunner.limits.limiter import Limiter, SendingStoppedError
 from batchrunner.records import Failure, Kind, Outcome, Request, Try
@@ -181,8 +182,8 @@ class Asker:
 
     def _park(self, came: Came) -> None:
         now = came.gateway_time or time.time()
-        hint = came.hint_seconds
-        resume_at = now + hint if hint is not None and hint > 0 else next_reset(now)
+        hint = came.hint_seconds or 0.0
+        resume_at = now + hint if hint > DAILY_SECONDS else next_reset(now)  # shorter ones are told of every 429
         self.stop(_ending(End.PARKED, came, resume_at=resume_at))
 
     async def _record_rejected(self, request: Request, settled: Settled) -> None:
@@ -212,4 +213,5 @@ def _result(state: RetryCallState) -> Settled:
 def _backoff_seconds(state: RetryCallState) -> float:
     """Exponential with half of it random, never less than what the gateway asked for."""
     backoff: float = min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2 ** (state.attempt_number - 1))
-    return max(backoff * random.uniform(0.5, 1.0), _result(state).came.hint_seconds or 0.0)
+    hint = min(_result(state).came.hint_seconds or 0.0, DAILY_SECONDS)
+    return max(backoff * random.uniform(0.5, 1.0), hint)

@@ -24,6 +24,11 @@ class LaneOpener:
         self._names: list[str] = []
         self._writing = anyio.Lock()
 
+    @property
+    def most_in_flight(self) -> int | None:
+        """The concurrency that the user gave."""
+        return self._limits.concurrency
+
     def open(self, model: str, keepers: TaskGroup) -> Limiter:
         """A limiter that begins where earlier runs on this lane may have left off."""
         name = self._book.lane_name(self._base_url, self._account, model)

@@ -31,7 +31,6 @@ from batchrunner.store.marks import Marks
 from batchrunner.transport.http import HttpTransport
 
 LOOK_AHEAD = 64
-WAITING_FOR_COMMIT = 1024
 
 _Item = TypeVar("_Item")
 _Recorded = tuple[Try | None, Outcome | None, int | None]
@@ -39,7 +38,8 @@ _Recorded = tuple[Try | None, Outcome | None, int | None]
 
 @dataclass(slots=True, kw_only=True)
 class Parts:
-    """What the loop works with. `limiter_for` makes the limiter of a model's lane and keeps it in the group."""
+    """What the loop works with. `limiter_for` makes the limiter of a model's lane and keeps it in the group;
+    `waiting_for_commit`: how many answers may wait for the disk before senders do."""
 
     store: Store
     marks: Marks
@@ -47,6 +47,7 @@ class Parts:
     settings: RequestSettings
     patience: Patience
     limiter_for: Callable[[str, TaskGroup], Limiter]
+    waiting_for_commit: int
 
 
 class _LaneAtWork:
@@ -87,7 +88,7 @@ class Loop:
     async def run(self, batches: Iterator[list[Row]]) -> Ending | None:
         """Ask for every row. None when all have ended, else why sending stopped."""
         async with anyio.create_task_group() as recording:
-            self._entries, entries = anyio.create_memory_object_stream[_Recorded](WAITING_FOR_COMMIT)
+            self._entries, entries = anyio.create_memory_object_stream[_Recorded](self._parts.waiting_for_commit)
             recording.start_soon(self._record_all, entries)
             with self._entries, self._sending:
                 await self._send_all(batches)
@@ -124,7 +125,8 @@ class Loop:
                     await self._record(None, outcome, None)
                 else:
                     lane = self._lanes.get(request.model) or self._open_lane(request.model)
-                    await _hand_over(lane.requests, request)
+                    if lane.asker.stopped is None:
+                        await _hand_over(lane.requests, request)
 
     def _open_lane(self, model: str) -> _LaneAtWork:
         asker = Asker(
@@ -152,7 +154,8 @@ class Loop:
                     await lane.asker.ask(request)
 
     async def _record(self, tried: Try | None, outcome: Outcome | None, slot: int | None) -> None:
-        await _hand_over(self._entries, (tried, outcome, slot))
+        with anyio.CancelScope(shield=True):  # what was received is recorded, whoever is cancelled
+            await _hand_over(self._entries, (tried, outcome, slot))
 
     async def _record_all(self, entries: MemoryObjectReceiveStream[_Recorded]) -> None:
         with entries:

@@ -2,7 +2,6 @@
 
 import difflib
 import hashlib
-from itertools import chain
 
 import msgspec
 
@@ -29,7 +28,7 @@ def prepare(job: Job, *, limit: int | None, base_url: str) -> Prepared:
     """Read the input once. UsageError or InputError for what no row could survive."""
     template = compile_template(job.request.prompt) if job.request.prompt is not None else None
     source = open_source(job.input_path)
-    first = next(chain(source.rows(lambda _: False, LOOKED_AT)), [])[:LOOKED_AT]
+    first = next(source.rows(lambda _: False, LOOKED_AT), [])
     if template is not None:
         _check_columns(template, first)
     _check_model(job, template, first)

@@ -12,6 +12,7 @@ import anyio
 import msgspec
 from anyio import to_thread
 
+from batchrunner.errors import InputError
 from batchrunner.job.schema import Job
 from batchrunner.limits.account import Book
 from batchrunner.records import Row
@@ -29,6 +30,7 @@ from batchrunner.transport.http import HttpTransport, check_base_url
 from batchrunner.transport.secret import Secret
 
 GRACE_SECONDS = 20.0
+WAITING_FOR_COMMIT = 1024  # where nobody said how many may be in flight
 
 Show = Coroutine[Any, Any, None]
 Watch = Callable[[Loop, int, int], Show]
@@ -80,7 +82,8 @@ async def run_job(job: Job, settings: Settings, *, key: Secret, watch: Watch) ->
         if totals.ok + totals.failed == prepared.total:
             await to_thread.run_sync(_publish, folder, prepared.total, totals)
             ending = Ending(end=End.SOME_FAILED if totals.failed else End.ANSWERED, message="")
-        assert ending is not None  # noqa: S101 - units pend only where sending stopped
+        if ending is None:
+            raise InputError(f"{job.input} changed while it was read; see to it, then run again with --resume never.")
         return Result(
             ending=ending,
             total=prepared.total,
@@ -134,6 +137,7 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
             settings=self.prepared.settings,
             patience=Patience(attempts=self.job.retry.attempts, max_outage_seconds=self.settings.max_outage_seconds),
             limiter_for=lanes.open,
+            waiting_for_commit=lanes.most_in_flight or WAITING_FOR_COMMIT,
         )
 
 

@@ -1,0 +1,130 @@
+"""What the command line shows: a bar on a terminal, plain lines elsewhere, nothing that a gateway can paint with."""
+
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+
+import click
+import pytest
+from conftest import BATCHRUNNER, Bench, wait_until
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batchrunner import __version__
+from batchrunner.cli.progress import style_for
+from batchrunner.cli.terminal import safe_text
+from batchrunner.cli.types import Amount, Parameter, Seconds
+
+
+@given(st.text())
+def test_no_text_reaches_the_terminal_with_control_or_direction_characters(text: str) -> None:
+    shown = safe_text(text)
+    assert len(shown) <= 200
+    assert all(sign == "\t" or sign.isprintable() or ord(sign) >= 0xA0 for sign in shown)
+    assert not set(shown) & set("\x1b\x07\r\n\u202e\u2066\u2028")
+    shown.encode()
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [
+        (Amount(), "1M", 1_000_000),
+        (Amount(), "1.5k", 1500),
+        (Amount(), "1_000", 1000),
+        (Seconds(), "90", 90.0),
+        (Seconds(), "15m", 900.0),
+        (Seconds(), "2h", 7200.0),
+        (Parameter(), "temperature=0", ("temperature", 0)),
+        (Parameter(), 'stop=["a=b"]', ("stop", ["a=b"])),
+    ],
+)
+def test_values_are_written_as_people_write_them(kind: click.ParamType, text: str, value: object) -> None:
+    assert kind.convert(text, None, None) == value
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [(Amount(), "0"), (Amount(), "-5"), (Amount(), "1.5"), (Seconds(), "soon"), (Seconds(), "-1"), (Parameter(), "a")],
+)
+def test_values_that_are_none_are_refused(kind: click.ParamType, text: str) -> None:
+    with pytest.raises(click.BadParameter):
+        kind.convert(text, None, None)
+
+
+def test_without_a_terminal_there_are_lines_and_quiet_means_quiet() -> None:
+    assert style_for("none", quiet=False) == "none"
+    assert style_for("bar", quiet=True) == "none"
+    assert style_for("bar", quiet=False) == "bar"
+    assert style_for("log", quiet=False) == "log"
+
+
+def test_on_a_terminal_a_bar_shows_units_rate_tokens_and_what_is_in_flight(bench: Bench) -> None:
+    bench.prompts(20)
+    terminal, other_end = pty.openpty()
+    command = [*BATCHRUNNER, "run", "in.jsonl", "--simulate", "--rps", "10"]
+    environment = bench.environment | {"COLUMNS": "140", "TERM": "xterm"}
+    process = subprocess.Popen(command, cwd=bench.folder, env=environment, stdout=other_end, stderr=other_end)
+    os.close(other_end)
+    shown = ""
+    while process.poll() is None or select.select([terminal], [], [], 0)[0]:
+        if select.select([terminal], [], [], 0.1)[0]:
+            try:
+                shown += os.read(terminal, 65536).decode(errors="replace")
+            except OSError:
+                break
+    assert process.wait() == 0
+    os.close(terminal)
+    counts = [int(number) for number in re.findall(r"(\d+) of 20 ·", shown)]
+    assert counts == sorted(counts)
+    assert len(set(counts)) > 3
+    assert counts[-1] == 20
+    assert re.search(r"\d+\.\d/s · [\d,]+ tok/s · \d+ in flight · 0 x 429 · 0 failed · ETA", shown)
+
+
+def test_elsewhere_there_is_no_escape_code(bench: Bench) -> None:
+    bench.prompts(5)
+    told = bench.run("in.jsonl", "--simulate", "--progress", "log")
+    assert "\x1b" not in told.stdout + told.stderr
+    assert told.stdout.splitlines()[0].startswith("5 of 5 answered")
+
+
+def test_quiet_says_nothing(bench: Bench) -> None:
+    bench.prompts(5)
+    told = bench.run("in.jsonl", "--simulate", "-q")
+    assert told.stdout + told.stderr == ""
+
+
+def test_the_version_is_told_without_loading_the_heavy_parts() -> None:
+    code = "import sys; from batchrunner.cli import main; main(['--version'], standalone_mode=False); "
+    code += "print({'aiohttp', 'httpx', 'pyarrow', 'rich', 'jinja2'} & set(sys.modules))"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.splitlines() == [f"batchrunner, version {__version__}", "set()"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for the child in /proc")
+def test_a_simulated_gateway_goes_with_the_run_that_started_it(bench: Bench) -> None:
+    bench.prompts(50)
+    process = bench.start("run", "in.jsonl", "--simulate", "--rps", "5")
+    children = f"/proc/{process.pid}/task/{process.pid}/children"
+    started: list[int] = []
+
+    def has_child() -> bool:
+        with open(children) as file:  # noqa: PTH123 - a file of the kernel's
+            started[:] = [int(pid) for pid in file.read().split()]
+        return bool(started)
+
+    wait_until(has_child)
+    process.kill()
+    process.communicate()
+    wait_until(lambda: not any(_alive(pid) for pid in started), seconds=10)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123 - a file of the kernel's
+            return file.read().split()[2] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False

@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
+settings.register_profile("steady", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("steady")
 BATCHRUNNER = (sys.executable, "-m", "batchrunner")
 KEY = "sk_canary.0123456789abcdef0123456789"
 

@@ -40,7 +40,10 @@ def test_a_doubled_custom_id_is_refused_with_both_line_numbers(bench: Bench, sim
     [
         (("--rpm", "many"), 2, "many"),
         (("--resume", "perhaps"), 2, "never"),
-        (("--concurrency", "lots"), 78, "concurrency"),
+        (("--concurrency", "lots"), 2, "write 64, say, or auto"),
+        (("--concurrency", "0"), 2, "write 64, say, or auto"),
+        (("--api-key-env", "sk-live-0123"), 78, "never the key itself"),
+        (("-o", "in.jsonl", "--overwrite"), 78, "is the input"),
         (("--param", "stop=END"), 2, "needs its quotes"),
         (("--param", "n=2"), 78, "repeat the rows"),
         (("--base-url", "http://gateway.example/v1"), 78, "--allow-insecure-http"),
@@ -56,6 +59,25 @@ def test_wrong_options_are_explained_before_anything_is_sent(
 ) -> None:
     bench.prompts(1)
     assert words in bench.run("in.jsonl", "-m", "m/m", *arguments, code=code).stderr
+
+
+def test_a_folder_is_no_job(bench: Bench) -> None:
+    assert "is a folder" in bench.run(".", "-m", "m/m", code=65).stderr
+
+
+def test_a_refused_output_leaves_nothing_behind(bench: Bench) -> None:
+    bench.prompts(1)
+    (bench.folder / "out.jsonl").touch()
+    bench.run("in.jsonl", "-m", "m/m", "-o", "out.jsonl", code=78)
+    assert sorted(path.name for path in bench.folder.iterdir()) == ["in.jsonl", "out.jsonl"]
+
+
+def test_a_run_without_an_answer_binds_nobody_and_says_why_its_rows_failed(bench: Bench) -> None:
+    bench.write("in.jsonl", {"question": "a"}, {"question": "b"})
+    told = bench.run("in.jsonl", "--simulate", code=1)
+    assert "first failure: row 0: the row has none of `prompt`, `messages` and `body`" in told.stdout
+    bench.run("in.jsonl", "--simulate", "--prompt", "{{ question }}")
+    assert [row["status"] for row in bench.output()] == ["ok", "ok"]
 
 
 def test_no_model_is_found_before_sending(bench: Bench) -> None:
@@ -125,6 +147,19 @@ def test_a_403_that_others_do_not_meet_is_one_failed_row(bench: Bench, simulate:
     bench.write("in.jsonl", *rows, {"prompt": "moderated [[status:403]]"}, *({"prompt": f"b{n}"} for n in range(30)))
     bench.run("in.jsonl", "-m", "m/m", "--base-url", gateway.base_url, "--concurrency", "1", code=1)
     assert bench.summary()["failed_by_kind"] == {"refused": 1}
+
+
+@pytest.mark.slow
+def test_an_unknown_model_is_asked_for_a_minute_and_the_reason_is_told_meanwhile(
+    bench: Bench, simulate: Simulate
+) -> None:
+    gateway = simulate("--model", "known/model")
+    bench.prompts(20)
+    told = bench.run("in.jsonl", "-m", "new/model", "--base-url", gateway.base_url, code=77)
+    assert "404" in told.stderr
+    assert "path of --base-url" in told.stdout
+    assert 5 <= gateway.ledger()["arrivals"] <= 20
+    assert bench.summary()["units"]["pending"] == 20
 
 
 def test_the_first_fifty_failing_alike_stop_the_run_and_stay_pending(bench: Bench, simulate: Simulate) -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Literal
 import anyio
 import click
 
+from batchrunner.cli.terminal import safe_text
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
@@ -49,11 +51,14 @@ class Gauge:
         words += [f"{flight} in flight", f"{tally.limited} x 429", f"{tally.failed} failed"]
         eta = (self.total - self.done) / units_per_s if units_per_s else None
         words.append(f"ETA {_clock(eta)}")
-        pauses = [asker.limiter.lane.pause.until for asker in askers]
-        wait = max(pauses, default=0.0) - time.monotonic()
-        if wait > 1:
-            words.append(f"paused {wait:.0f} s")
+        words += self.pauses()
         return " · ".join(words)
+
+    def pauses(self) -> list[str]:
+        """What lanes wait for now."""
+        now = time.monotonic()
+        waits = [(asker.limiter.lane.pause.until - now, asker.trouble) for asker in self._loop.askers]
+        return [f"paused {wait:.0f} s: {safe_text(str(why), 120)}" for wait, why in waits if wait >= 1]
 
     def _rates(self) -> tuple[float, float]:
         (then, done, tokens), (now, done_now, tokens_now) = self._seen[0], self._seen[-1]
@@ -97,15 +102,15 @@ async def _watch_with_bar(gauge: Gauge) -> None:
 
 
 async def _watch_with_lines(gauge: Gauge) -> None:
-    next_line = time.monotonic() + LINE_EVERY_SECONDS
+    """A line a minute, and one when a pause begins that the last line did not tell of."""
+    told, last = False, time.monotonic()
     while True:
         await anyio.sleep(1)
         now = time.monotonic()
         gauge.read(now)
-        if now >= next_line:
-            next_line += LINE_EVERY_SECONDS
-            stamp = time.strftime("%H:%M:%S")
-            click.echo(f"{stamp} {gauge.line()}", err=True)
+        if now - last >= LINE_EVERY_SECONDS or (gauge.pauses() and not told):
+            told, last = bool(gauge.pauses()), now
+            click.echo(f"{time.strftime('%H:%M:%S')} {gauge.line()}", err=True)
 
 
 def _bar() -> "Progress":

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 import shlex
 import sys
 from contextlib import nullcontext
@@ -18,8 +19,8 @@ from batchrunner.cli.exits import CODE_OF_END, errors_as_exit_codes
 from batchrunner.cli.progress import style_for, watch
 from batchrunner.cli.simulated import simulated_gateway
 from batchrunner.cli.terminal import safe_text
-from batchrunner.cli.types import Amount, Parameter, Seconds
-from batchrunner.errors import NoKeyError
+from batchrunner.cli.types import Amount, Concurrency, Parameter, Seconds
+from batchrunner.errors import InputError, NoKeyError, UsageError
 from batchrunner.job.load import load_job, with_options
 from batchrunner.job.schema import KEY_VARIABLES, Job
 from batchrunner.report.summary import Summary, Units, line, usage_of
@@ -40,7 +41,7 @@ Run the same command again to go on where it stopped; a finished job sends nothi
 
 
 @click.command(epilog=EXAMPLES, context_settings={"max_content_width": 110})
-@click.argument("job", type=click.Path(path_type=Path))
+@click.argument("job", type=click.Path(path_type=Path, readable=False))
 @click.option("-o", "--output", type=click.Path(), metavar="PATH", help="*.jsonl or *.parquet [NAME.results.jsonl]")
 @click.option("--overwrite", is_flag=True, help="Replace an output that batchrunner did not make.")
 @click.option("--run-dir", type=click.Path(path_type=Path), metavar="PATH", help="The run store [OUTPUT.run/]")
@@ -65,7 +66,7 @@ Run the same command again to go on where it stopped; a finished job sends nothi
 @click.option("--rpm", "requests_per_minute", type=Amount(), metavar="N", help="Limit: requests per minute.")
 @click.option("--tps", "tokens_per_second", type=Amount(), metavar="N", help="Limit: tokens per second.")
 @click.option("--tpm", "tokens_per_minute", type=Amount(), metavar="N", help="Limit: tokens per minute.")
-@click.option("--concurrency", metavar="N|auto", help="Requests in flight at most [auto]")
+@click.option("--concurrency", type=Concurrency(), metavar="N|auto", help="Requests in flight at most [auto]")
 @click.option("--attempts", type=click.IntRange(min=1), metavar="N", help="Tries for a row [6]")
 @click.option("--timeout", type=Seconds(), metavar="SECONDS", help="Time for one try [1200]")
 @click.option(
@@ -103,8 +104,9 @@ def _collect_garbage_seldom() -> None:
 def _job(chosen: dict[str, Any], *, simulate: bool) -> Job:
     """The job file, or a job around a data file, with the options put over it."""
     path: Path = chosen["job"]
+    if path.is_dir():
+        raise InputError(f"{path} is a folder: name a data file or a job file in it.")
     job = load_job(path) if path.suffix == ".toml" else Job(input=str(path))
-    concurrency = chosen["concurrency"]
     params = job.request.params | dict(chosen["params"])
     model = chosen["model"] or job.request.model or (SIMULATED_MODEL if simulate else None)
     return with_options(
@@ -113,8 +115,7 @@ def _job(chosen: dict[str, Any], *, simulate: bool) -> Job:
             "": {"output": chosen["output"]},
             "gateway": {name: chosen[name] for name in ("base_url", "api_key_env", "auth_scheme")},
             "request": {name: chosen[name] for name in ("prompt", "system")} | {"model": model, "params": params},
-            "limits": {name: chosen[name] for name in chosen if "_per_" in name}
-            | {"concurrency": int(concurrency) if str(concurrency).isdecimal() else concurrency},
+            "limits": {name: chosen[name] for name in chosen if "_per_" in name or name == "concurrency"},
             "retry": {name: chosen[name] for name in ("attempts", "timeout")},
         },
     )
@@ -123,12 +124,14 @@ def _job(chosen: dict[str, Any], *, simulate: bool) -> Job:
 def _key(job: Job, path: Path | None) -> Secret:
     if path is not None:
         return key_from_file(path)
-    names = (job.gateway.api_key_env,) if job.gateway.api_key_env else KEY_VARIABLES
-    key = key_from_environment(names)
+    named = job.gateway.api_key_env
+    if named is not None and not re.fullmatch(r"[A-Za-z_]\w*", named):
+        raise UsageError("--api-key-env takes the name of an environment variable, never the key itself.")
+    key = key_from_environment(KEY_VARIABLES if named is None else (named,))
     if key is None:
+        variables = " or ".join(KEY_VARIABLES) if named is None else "the variable that --api-key-env names"
         raise NoKeyError(
-            f"There is no API key: set {' or '.join(names)}, or name a file with --api-key-file. "
-            "(--simulate needs none.)"
+            f"There is no API key: set {variables}, or name a file with --api-key-file. (--simulate needs none.)"
         )
     return key
 
@@ -166,6 +169,7 @@ def _summary(job: Job, result: Result) -> Summary:
             total=result.total, ok=totals.ok, failed=totals.failed, pending=result.total - totals.ok - totals.failed
         ),
         failed_by_kind=totals.failed_units,
+        first_failure=totals.first_failure,
         finish_reasons=totals.finish_reasons,
         tries=totals.tries,
         failed_tries_by_kind=totals.failures,
@@ -183,8 +187,10 @@ def _tell(summary: Summary, *, quiet: bool, as_json: bool) -> None:
         return
     say = partial(click.echo, err=as_json)
     say(line(summary))
+    if summary.first_failure is not None:
+        say(f"first failure: {safe_text(summary.first_failure, 600)}")
     if summary.units.pending == 0:
-        say(f"answers in {summary.output}")
+        say(f"answers in {summary.output}" + ("" if summary.this_run.units else " (nothing was left to ask)"))
         return
     say(f"stopped: {safe_text(summary.message, 600)}")
     if summary.resume_at:

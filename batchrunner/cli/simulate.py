@@ -142,7 +142,7 @@ def simulate(*, host: str, port: int, clock: datetime | None, until_stdin_closes
     try:
         anyio.run(serving)
     except OSError as error:
-        raise click.ClickException(f"can't listen on {host}:{port}: {error.strerror}") from error
+        raise click.UsageError(f"can't listen on {host}:{port}: {error.strerror}") from error
 
 
 async def _serve(setup: "Setup", *, host: str, port: int, wall: Callable[[], float], until_stdin_closes: bool) -> None:

@@ -37,6 +37,20 @@ def parse_amount(text: str) -> int | None:
     return None if rest else amount
 
 
+class Concurrency(click.ParamType[int | str, int | str]):
+    """Requests in flight: a whole number of at least 1, or auto."""
+
+    name = "concurrency"
+
+    def convert(self, value: int | str, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        if value == "auto":
+            return value
+        amount = value if isinstance(value, int) else parse_amount(value)
+        if amount is None or amount < 1:
+            self.fail(f"{value!r} is no number of requests: write 64, say, or auto", param, ctx)
+        return amount
+
+
 class Seconds(click.ParamType[float, str | float]):
     """A length of time: 90, 90s, 15m, 2h, 1d."""
 

@@ -35,6 +35,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     resume_at: str | None
     units: Units
     failed_by_kind: dict[str, int]
+    first_failure: str | None
     finish_reasons: dict[str, int]
     tries: int
     failed_tries_by_kind: dict[str, int]

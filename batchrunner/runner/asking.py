@@ -50,7 +50,10 @@ class Settled(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Asker:
-    """One lane at work. `record` takes each try and outcome; `admitted` is told of each lease."""
+    """One lane at work. `record` takes each try and outcome; `admitted` is told of each lease.
+
+    `stopped` says why the lane asks no more, `trouble` why it paused last.
+    """
 
     def __init__(
         self,
@@ -65,6 +68,7 @@ class Asker:
         self.limiter = limiter
         self.napping: set[int] = set()
         self.stopped: Ending | None = None
+        self.trouble: str | None = None
         self._transport = transport
         self._marks = marks
         self._patience = patience
@@ -165,10 +169,12 @@ class Asker:
         lane, now = self.limiter.lane, lease.taken_at + came.latency_s
         match verdict:
             case Verdict.LIMITED:
+                self.trouble = _words(came)
                 lane.limited(lease, now, hint=came.hint_seconds, jitter=random.random())
                 if lane.seems_out_of_quota:
                     self._park(came)
             case Verdict.UNAVAILABLE:
+                self.trouble = _words(came)
                 lane.unavailable(lease, now, jitter=random.random())
                 if now - self._history.last_success > self._patience.max_outage_seconds:
                     self.stop(_ending(End.UNREACHABLE, came))
@@ -195,9 +201,15 @@ class Asker:
 
 
 def _ending(end: End, came: Came, *, resume_at: float | None = None) -> Ending:
-    assert came.failure is not None  # noqa: S101 - only a failure ends a lane
-    status = f"{came.failure.status}: " if came.failure.status else ""
-    return Ending(end=end, message=f"{end}: {status}{came.failure.message}", resume_at=resume_at)
+    return Ending(end=end, message=f"{end}: {_words(came)}", resume_at=resume_at)
+
+
+def _words(came: Came) -> str:
+    """What the gateway said, with its status."""
+    assert came.failure is not None  # noqa: S101 - asked of failures only
+    status, message = came.failure.status, came.failure.message
+    hint = "; is the path of --base-url right? It ends in /v1, mostly" if status == 404 else ""  # noqa: PLR2004
+    return f"{status}: {message}{hint}" if status else message
 
 
 def _gets_another(settled: Settled) -> bool:

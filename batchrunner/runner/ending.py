@@ -14,8 +14,8 @@ class End(StrEnum):
     REFUSED = "the gateway refuses the key, the model or the account"
     MISCONFIGURED = "the base URL is wrong"
     PARKED = "parked"
-    INTERRUPTED = "stopped by SIGINT"
-    TERMINATED = "stopped by SIGTERM"
+    INTERRUPTED = "SIGINT came"
+    TERMINATED = "SIGTERM came"
 
 
 class Ending(msgspec.Struct, frozen=True, kw_only=True):

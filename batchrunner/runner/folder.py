@@ -78,17 +78,18 @@ class RunFolder:
         self.store.remember(_PUBLISHED, f"{_stamp(self.output)} {content}")
 
     def _check_drift(self, identity: dict[str, str]) -> None:
+        """An earlier run without a single answer binds nobody: there is nothing to mix."""
         known = self.store.fact(_IDENTITY)
-        if known is None:
-            self.store.remember(_IDENTITY, msgspec.json.encode(identity).decode())
-            return
-        earlier = msgspec.json.decode(known, type=dict[str, str])
+        earlier = identity if known is None else msgspec.json.decode(known, type=dict[str, str])
         differing = sorted(name for name in identity.keys() | earlier.keys() if identity.get(name) != earlier.get(name))
-        if differing:
+        if differing and self.store.holds_answers():
             raise InputError(
-                f"The earlier run of {self.output} asked something else ({', '.join(differing)} differ). "
+                f"The earlier run of {self.output} asked something else: not the same {', '.join(differing)}. "
                 "Give this one another --output, or start anew with --resume never."
             )
+        if differing:
+            self.store.reopen_all()
+        self.store.remember(_IDENTITY, msgspec.json.encode(identity).decode())
 
 
 @contextmanager
@@ -99,6 +100,8 @@ def open_run_folder(path: Path, *, output: Path, resume: Resume, overwrite: bool
     """
     if resume == "must" and not (path / "run.sqlite").exists():
         raise UsageError(f"There is no earlier run to resume in {path}; leave out --resume must to begin one.")
+    if not overwrite and not (path / "run.sqlite").exists():
+        _check_absent(output)
     locks = [_lock(path)]
     try:
         folder = RunFolder(path, output=output)
@@ -112,14 +115,19 @@ def open_run_folder(path: Path, *, output: Path, resume: Resume, overwrite: bool
                 folder.inherit_output()
         try:
             folder.may_overwrite = ours or overwrite
-            if output.exists() and not folder.may_overwrite:
-                raise UsageError(f"{output} exists and is not of this run; name another --output, or say --overwrite.")
+            if not folder.may_overwrite:
+                _check_absent(output)
             yield folder
         finally:
             folder.close()
     finally:
         for lock in locks:
             lock.release()
+
+
+def _check_absent(output: Path) -> None:
+    if output.exists():
+        raise UsageError(f"{output} exists and is not of this run; name another --output, or say --overwrite.")
 
 
 def _lock(path: Path) -> RunLock:

@@ -26,6 +26,8 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
 
 def prepare(job: Job, *, limit: int | None, base_url: str) -> Prepared:
     """Read the input once. UsageError or InputError for what no row could survive."""
+    if job.output_path.exists() and job.input_path.exists() and job.output_path.samefile(job.input_path):
+        raise UsageError(f"{job.output_path} is the input: name another --output.")
     template = compile_template(job.request.prompt) if job.request.prompt is not None else None
     source = open_source(job.input_path)
     first = next(source.rows(lambda _: False, LOOKED_AT), [])
@@ -53,8 +55,8 @@ def _check_columns(template: Template, rows: list[Row]) -> None:
         return
     known = sorted({name for row in rows for name in row.columns})
     near = difflib.get_close_matches(missing[0], known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"its columns are: {', '.join(known) or 'none'}"
-    raise UsageError(f"The template needs the column {missing[0]!r}, which the input does not have; {hint}.")
+    hint = f"did you mean {near[0]!r}?" if near else f"its columns are: {', '.join(known) or 'none'}."
+    raise UsageError(f"The template needs the column {missing[0]!r}, which the input does not have; {hint}")
 
 
 def _check_model(job: Job, template: Template | None, rows: list[Row]) -> None:

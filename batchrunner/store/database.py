@@ -35,6 +35,10 @@ _FAILED_UNITS = """
 SELECT json_extract(CAST(outcome AS TEXT), '$.error.kind'), count(*)
 FROM units WHERE ok = 0 AND number < ? GROUP BY 1
 """
+_FIRST_FAILURE = """
+SELECT 'row ' || number || ': ' || json_extract(CAST(outcome AS TEXT), '$.error.message')
+FROM units WHERE ok = 0 AND number < ? ORDER BY number LIMIT 1
+"""
 _ROWS_AT_ONCE = 512
 
 
@@ -44,7 +48,8 @@ Entry = tuple[Try | None, Outcome | None]
 
 
 class Totals(msgspec.Struct, frozen=True, kw_only=True):
-    """Sums over a store. `failures` counts failed tries by kind, `failed_units` failed units by kind."""
+    """Sums over a store. `failures` counts failed tries by kind, `failed_units` failed units by kind;
+    `first_failure` says why the first of these failed."""
 
     ok: int
     failed: int
@@ -55,6 +60,7 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     reasoning_tokens: int
     failures: dict[str, int]
     failed_units: dict[str, int]
+    first_failure: str | None
     finish_reasons: dict[str, int]
 
 
@@ -118,6 +124,14 @@ class Store:
         with self._writing():
             self._db.executemany("DELETE FROM units WHERE number = ?", [(number,) for number in numbers])
 
+    def holds_answers(self) -> bool:
+        """Whether any unit has been answered."""
+        return bool(self._all("SELECT 1 FROM units WHERE ok = 1 LIMIT 1"))
+
+    def reopen_all(self) -> None:
+        """Make every unit pending again; the tries stay."""
+        self._all("DELETE FROM units")
+
     def outcomes(self, total: int) -> Iterator[bytes]:
         """The output rows, as JSON, of the units below `total`, in order."""
         with self._reading():
@@ -143,6 +157,7 @@ class Store:
             reasoning_tokens=int(sums[4]),
             failures=self._counts("SELECT kind, count(*) FROM tries WHERE kind NOT NULL GROUP BY 1"),
             failed_units=self._counts(_FAILED_UNITS, (total,)),
+            first_failure=next((words for (words,) in self._all(_FIRST_FAILURE, (total,))), None),
             finish_reasons=self._counts(
                 "SELECT finish_reason, count(*) FROM tries WHERE finish_reason NOT NULL GROUP BY 1"
             ),

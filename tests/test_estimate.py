@@ -35,11 +35,6 @@ def test_never_more_than_max_tokens_is_reserved_for_a_completion() -> None:
     assert estimator.tokens(asking(1000, 100)) == round(1.02 * 200) + 100
 
 
-def test_a_gateway_that_charges_up_front_is_reserved_max_tokens_for_ever() -> None:
-    estimator = taught(Estimator(upfront=True), 100, chars=1000, prompt=200, completion=5)
-    assert estimator.tokens(asking(1000, 500)) == round(1.02 * 200) + 500
-
-
 def test_answers_without_usage_teach_nothing() -> None:
     estimator = Estimator()
     for _ in range(100):
@@ -49,16 +44,16 @@ def test_answers_without_usage_teach_nothing() -> None:
 
 def test_with_known_limits_room_in_flight_is_one_and_a_half_times_rate_times_latency() -> None:
     pace = KnownPace()
-    assert pace.cap(100.0) == MOST_WHEN_KNOWN
+    assert pace.cap(100.0, 0.0) == MOST_WHEN_KNOWN
     pace.answered(2.0)
-    assert pace.cap(100.0) == 300
-    assert pace.cap(0.5) == START
-    assert pace.cap(1e6) == MOST_WHEN_KNOWN
+    assert pace.cap(100.0, 0.0) == 300
+    assert pace.cap(0.5, 0.0) == START
+    assert pace.cap(1e6, 0.0) == MOST_WHEN_KNOWN
 
 
 def test_a_given_concurrency_is_kept() -> None:
     lane = Lane(Limits(concurrency=3), now=0.0)
     for _ in range(3):
         lane.take(1, 0.0)
-    assert lane.cap == 3
+    assert lane.cap(0.0) == 3
     assert lane.ready_at(1, 0.0) == float("inf")

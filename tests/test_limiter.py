@@ -31,7 +31,7 @@ def test_four_thousand_waiters_are_let_through_in_order_at_the_rate_of_the_limit
         start = anyio.current_time()
 
         async def wait(number: int) -> None:
-            limiter.leave(await limiter.admit(1), None)
+            limiter.leave(await limiter.admit(1))
             order.append(number)
 
         async with anyio.create_task_group() as group:
@@ -53,7 +53,7 @@ def test_a_large_unit_is_not_overtaken_by_small_ones_behind_it() -> None:
         limiter = limiter_of(Limits(tokens=(Limit(amount=1000, window_seconds=60),)))
 
         async def wait(name: str, tokens: int) -> None:
-            limiter.leave(await limiter.admit(tokens), None)
+            limiter.leave(await limiter.admit(tokens))
             order.append(name)
 
         async with anyio.create_task_group() as group:
@@ -109,7 +109,7 @@ def test_room_in_flight_wakes_the_head_of_the_line() -> None:
 
         async def leave_later() -> None:
             await anyio.sleep(3)
-            limiter.leave(lease, None)
+            limiter.leave(lease)
 
         async with anyio.create_task_group() as group:
             group.start_soon(leave_later)
@@ -127,7 +127,9 @@ def test_tokens_given_back_wake_the_head_of_the_line() -> None:
 
         async def leave_later() -> None:
             await anyio.sleep(10)
-            limiter.leave(lease, 0)
+            limiter.leave(lease)
+            limiter.lane.settle(reserved=900, used=0)
+            limiter.wake()
 
         async with anyio.create_task_group() as group:
             group.start_soon(leave_later)

@@ -266,3 +266,57 @@ def test_log_lines_and_summaries_hold_no_escape_codes_from_the_gateway(bench: Be
     told = bench.run("in.jsonl", "-m", "m/m", "--base-url", gateway.base_url, "--concurrency", "1", code=1)
     assert "\x1b" not in told.stdout + told.stderr
     assert json.loads((bench.folder / "in.results.jsonl").read_text().splitlines()[0])["status"] == "ok"
+
+
+def test_a_file_that_appears_meanwhile_is_never_replaced_not_even_by_the_next_run(
+    bench: Bench, simulate: Simulate
+) -> None:
+    gateway = simulate("--latency", "1")
+    bench.prompts(2)
+    command = ("in.jsonl", "-m", "m/m", "--base-url", gateway.base_url)
+    process = bench.start("run", *command)
+    wait_until(lambda: gateway.ledger()["arrivals"] == 2)
+    (bench.folder / "in.results.jsonl").write_text("precious")
+    process.communicate()
+    assert process.returncode == 74
+    bench.run(*command, code=78)
+    assert (bench.folder / "in.results.jsonl").read_text() == "precious"
+
+
+def test_rows_that_all_fail_alike_after_others_were_answered_are_failed_rows(bench: Bench, simulate: Simulate) -> None:
+    gateway = simulate()
+    good = [{"prompt": f"good {number}"} for number in range(10)]
+    bench.write("in.jsonl", *good, *({"prompt": f"{number} [[status:400]]"} for number in range(60)))
+    command = ("in.jsonl", "-m", "m/m", "--base-url", gateway.base_url)
+    bench.run(*command, "--limit", "10")
+    bench.run(*command, code=1)
+    assert bench.summary()["failed_by_kind"] == {"rejected": 60}
+
+
+@pytest.mark.slow
+def test_one_row_that_no_gateway_survives_fails_alone_even_with_one_request_in_flight(
+    bench: Bench, simulate: Simulate
+) -> None:
+    gateway = simulate()
+    bench.write("in.jsonl", *({"prompt": f"{n}" if n != 5 else "[[status:503]]"} for n in range(30)))
+    bench.run("in.jsonl", "-m", "m/m", "--base-url", gateway.base_url, "--concurrency", "1", "--attempts", "4", code=1)
+    assert bench.summary()["failed_by_kind"] == {"unavailable": 1}
+
+
+def test_a_slash_at_the_end_of_the_base_url_makes_no_other_gateway(bench: Bench, simulate: Simulate) -> None:
+    gateway = simulate()
+    bench.prompts(3)
+    bench.run("in.jsonl", "-m", "m/m", "--base-url", gateway.base_url)
+    bench.run("in.jsonl", "-m", "m/m", "--base-url", gateway.base_url + "/")
+    assert gateway.ledger()["arrivals"] == 3
+
+
+def test_of_several_lanes_one_that_is_refused_leaves_the_others_at_work(bench: Bench, simulate: Simulate) -> None:
+    gateway = simulate("--latency", "0.01")
+    bodies = [
+        {"model": f"m/{n % 2}", "messages": [{"role": "user", "content": f"{n}" + " [[status:401]]" * (n % 2)}]}
+        for n in range(400)
+    ]
+    bench.write("in.jsonl", *({"custom_id": f"{n}", "body": body} for n, body in enumerate(bodies)))
+    bench.run("in.jsonl", "--base-url", gateway.base_url, code=77)
+    assert bench.summary()["units"] == {"total": 400, "ok": 200, "failed": 0, "pending": 200}

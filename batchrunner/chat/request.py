@@ -58,6 +58,15 @@ def compose(row: Row, settings: RequestSettings) -> Request | Failure:
     )
 
 
+def model_of(row: Row, settings: RequestSettings) -> str | None:
+    """The model that the row's request will name, read at a glance; None where only `compose` can tell."""
+    body = row.columns.get("body") if settings.render is None else None
+    if body is None:
+        return None if row.failure is not None else settings.model
+    model = body.get("model") if isinstance(body, dict) else None
+    return model if isinstance(model, str) else None
+
+
 def _body(columns: Mapping[str, Any], settings: RequestSettings) -> dict[str, Any] | Failure:
     if settings.render is not None:
         text = settings.render(columns)

@@ -22,7 +22,7 @@ class Verdict(StrEnum):
     FAIL = "the unit fails"
     AGAIN = "another try, charged to the unit"
     LIMITED = "the lane pauses and the unit is sent again, uncharged"
-    UNAVAILABLE = "while nothing has succeeded yet or for 10 s: one probe at a time, uncharged; else another try"
+    UNAVAILABLE = "one probe at a time, uncharged, before the first answer and once all fails for 10 s; else charged"
     PARK = "the run parks until the daily reset"
     REFUSED = "the lane stops when nothing succeeded yet or three units in succession meet it; else the unit fails"
     STOP = "the lane stops"
@@ -52,39 +52,76 @@ UNPAID = frozenset({Kind.REJECTED, Kind.RATE_LIMITED, Kind.DAILY_LIMIT, Kind.UNR
 
 @dataclass(slots=True)
 class LaneHistory:
-    """What a lane has met so far. Instants are seconds of one monotonic clock."""
+    """What a lane has met so far. Instants are seconds of one monotonic clock.
 
-    last_success: float
-    succeeded: bool = False
+    `failing_since`: the first failure of the gateway since the last answer, if any.
+    """
+
+    last_success: float = float("-inf")
+    failing_since: float | None = None
     refused: list[int] = field(default_factory=list)
     first_refused_at: float | None = None
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether any try has been answered."""
+        return self.last_success > float("-inf")
 
     def answered(self, now: float) -> None:
         """A try was answered."""
         self.last_success = now
-        self.succeeded = True
+        self.failing_since = None
         self.refused.clear()
         self.first_refused_at = None
 
-    def in_outage(self, now: float) -> bool:
-        """Whether nothing has succeeded yet, or for so long that failures tell of the gateway, not of the unit."""
-        return not self.succeeded or now - self.last_success >= OUTAGE_AFTER_SECONDS
+    def outage_seconds(self, now: float) -> float:
+        """For how long there have been failures of the gateway without an answer between."""
+        return 0.0 if self.failing_since is None else now - self.failing_since
 
 
-def judge(failure: Failure, unit: int, history: LaneHistory, now: float) -> Verdict:
-    """The verdict on a unit whose try failed: never REFUSED, and UNAVAILABLE only in an outage."""
-    verdict = TABLE[failure.kind]
-    if verdict is Verdict.REFUSED:
-        return _judge_refusal(failure, unit, history, now)
-    if verdict is Verdict.UNAVAILABLE and not history.in_outage(now):
+@dataclass(slots=True)
+class UnitHistory:
+    """What one unit has met so far: how often and since when it was turned away uncharged."""
+
+    number: int
+    limited: int = 0
+    turned_away_at: float | None = None
+
+    def others_passed(self, history: LaneHistory) -> bool:
+        """Whether others were answered since this unit was first turned away: it may be the cause."""
+        return self.turned_away_at is not None and history.last_success > self.turned_away_at
+
+
+def judge(failure: Failure, unit: UnitHistory, history: LaneHistory, now: float) -> Verdict:
+    """The verdict on a unit whose try failed; both histories take it in. Never REFUSED."""
+    match TABLE[failure.kind]:
+        case Verdict.REFUSED:
+            return _judge_refusal(failure, unit, history, now)
+        case Verdict.UNAVAILABLE:
+            return _judge_outage(unit, history, now)
+        case Verdict.LIMITED:
+            unit.limited += 1
+            verdict = Verdict.FAIL if unit.limited >= LIMITED_TRIES and unit.others_passed(history) else Verdict.LIMITED
+            unit.turned_away_at = now if unit.turned_away_at is None else unit.turned_away_at
+            return verdict
+        case verdict:
+            return verdict
+
+
+def _judge_outage(unit: UnitHistory, history: LaneHistory, now: float) -> Verdict:
+    if history.failing_since is None:
+        history.failing_since = now
+    in_outage = not history.succeeded or history.outage_seconds(now) >= OUTAGE_AFTER_SECONDS
+    if not in_outage or unit.others_passed(history):
         return Verdict.AGAIN
-    return verdict
+    unit.turned_away_at = now if unit.turned_away_at is None else unit.turned_away_at
+    return Verdict.UNAVAILABLE
 
 
-def _judge_refusal(failure: Failure, unit: int, history: LaneHistory, now: float) -> Verdict:
+def _judge_refusal(failure: Failure, unit: UnitHistory, history: LaneHistory, now: float) -> Verdict:
     if history.succeeded:
-        if unit not in history.refused:
-            history.refused.append(unit)
+        if unit.number not in history.refused:
+            history.refused.append(unit.number)
         return Verdict.STOP if len(history.refused) >= REFUSED_IN_SUCCESSION else Verdict.FAIL
     if history.first_refused_at is None:
         history.first_refused_at = now

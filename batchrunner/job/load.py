@@ -59,6 +59,8 @@ def _checked(tables: dict[str, Any], name: str) -> Job:
         job = msgspec.convert(tables, Job)
     except msgspec.ValidationError as error:
         raise UsageError(f"{name}: {error}.".replace("`$.", "`")) from error
+    gateway = msgspec.structs.replace(job.gateway, base_url=job.gateway.base_url.rstrip("/"))
+    job = msgspec.structs.replace(job, gateway=gateway)
     fault = next(_faults(job), None)
     if fault is not None:
         raise UsageError(f"{name}: {fault}.")

@@ -11,6 +11,9 @@ costs half a per cent of the rate and keeps the rest from being lost to the sche
 
 An amount larger than the burst waits until the bucket holds it, and pays its excess over the burst twice:
 the first time protects the windows that end with it, the second time those that begin with it.
+
+That holds for what is taken. What `settle` gives back of an earlier window's take may be taken again in this
+one, so the sum of a window may pass the limit by what was given back in it.
 """
 
 from dataclasses import dataclass
@@ -66,6 +69,10 @@ class Bucket:
     def settle(self, taken: float, used: float) -> None:
         """Of what was taken so much was used: the rest goes back, or more is taken, into debt."""
         self._level += self._cost(taken) - self._cost(used)
+
+    def in_debt_until(self, now: float) -> float:
+        """From when on nothing that was taken weighs on what follows; `now` itself mostly."""
+        return now + max(0.0, -self._level_for(0.0, now)) / self._rate
 
     def _cost(self, amount: float) -> float:
         return amount + max(0.0, amount - self._burst)

@@ -16,9 +16,8 @@ _FEW = 20
 
 @dataclass(slots=True)
 class Estimator:
-    """Sums over the answers of one lane; `upfront` gateways charge `max_tokens` whatever is used."""
+    """Sums over the answers of one lane."""
 
-    upfront: bool = False
     _answers: int = 0
     _chars: int = 0
     _prompt_tokens: int = 0
@@ -43,7 +42,7 @@ class Estimator:
         return request.prompt_chars * self._prompt_tokens / self._chars * MARGIN
 
     def _completion(self, request: Request) -> float:
-        if self.upfront or self._answers < _FEW:
+        if self._answers < _FEW:
             return request.max_tokens or FIRST_COMPLETION_TOKENS
         seen = self._completion_tokens / self._answers * MARGIN
         return min(seen, request.max_tokens or seen)

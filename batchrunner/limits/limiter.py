@@ -39,9 +39,9 @@ class Limiter:
                 return self.lane.take(tokens, now)
         return await self._admit_in_turn(tokens)
 
-    def leave(self, lease: Lease, used_tokens: int | None) -> None:
-        """The try is over; see Lane.leave."""
-        self.lane.leave(lease, used_tokens)
+    def leave(self, lease: Lease) -> None:
+        """The try is over."""
+        self.lane.leave(lease)
         self.wake()
 
     def wake(self) -> None:

@@ -19,11 +19,21 @@ class KnownPace:
 
     latency_seconds: float | None = None
 
-    def cap(self, rate: float) -> int:
-        """Requests in flight at most, at `rate` requests per second."""
+    def cap(self, rate: float, age_seconds: float) -> int:
+        """Requests in flight at most, at `rate` requests per second.
+
+        `age_seconds`: how long those in flight have been out, in the mean; ones that hang make room for others.
+        """
         if self.latency_seconds is None:
             return MOST_WHEN_KNOWN
-        return min(MOST_WHEN_KNOWN, max(START, round(_HEADROOM * rate * self.latency_seconds)))
+        latency = max(self.latency_seconds, age_seconds)
+        return min(MOST_WHEN_KNOWN, max(START, round(_HEADROOM * rate * latency)))
+
+    def room_in(self, in_flight: int, rate: float, age_seconds: float) -> float:
+        """Seconds until those in flight have been out so long that one more may go."""
+        if in_flight >= MOST_WHEN_KNOWN:
+            return float("inf")
+        return max(0.0, (in_flight + 1) / (_HEADROOM * rate) - age_seconds)
 
     def answered(self, latency_seconds: float) -> None:
         """Take in how long an answer took."""
@@ -41,9 +51,13 @@ class FoundPace:
     width: float = START
     cut_before: bool = False
 
-    def cap(self, _rate: float) -> int:
+    def cap(self, _rate: float, _age_seconds: float) -> int:
         """Requests in flight at most."""
         return int(self.width)
+
+    def room_in(self, _in_flight: int, _rate: float, _age_seconds: float) -> float:
+        """Only an answer makes room."""
+        return float("inf")
 
     def answered(self, _latency_seconds: float) -> None:
         """Grow: twofold a round until the first cut, by one a round afterwards."""
@@ -61,9 +75,13 @@ class GivenPace:
 
     width: int
 
-    def cap(self, _rate: float) -> int:
+    def cap(self, _rate: float, _age_seconds: float) -> int:
         """Requests in flight at most."""
         return self.width
+
+    def room_in(self, _in_flight: int, _rate: float, _age_seconds: float) -> float:
+        """Only an answer makes room."""
+        return float("inf")
 
     def answered(self, _latency_seconds: float) -> None:
         """Nothing to learn."""

@@ -8,13 +8,18 @@ from dataclasses import dataclass
 
 FIRST_SECONDS = 1.0
 LONGEST_SECONDS = 70.0  # longer than any rolling window: a probe after it is not refused for our own rate
+LONGEST_IN_OUTAGE_SECONDS = 60.0
 _UPWARD_JITTER = 0.1
 _PROBE_FROM_STEP = 2
 
 
 @dataclass(slots=True)
 class Pause:
-    """`until` and `began` are instants of the lane's clock; `step` counts pauses without an answer between."""
+    """`until` and `began` are instants of the lane's clock; `step` counts pauses without an answer between.
+
+    While `probing`, one try sent since the pause began may be out at a time; `silent_steps` counts refusals
+    after silences that outlast every rolling window.
+    """
 
     until: float = float("-inf")
     began: float = float("-inf")
@@ -22,25 +27,25 @@ class Pause:
     silent_steps: int = 0
     probing: bool = False
 
-    def ready_at(self, now: float, in_flight: int) -> float:
+    def ready_at(self, now: float, *, probe_out: bool) -> float:
         """The first instant at which the pause allows a try; infinity while a probe is out."""
-        if self.probing and in_flight:
-            return float("inf")
-        return max(now, self.until)
+        return float("inf") if self.probing and probe_out else max(now, self.until)
 
-    def extend(self, sent_at: float, now: float, *, hint: float | None, jitter: float) -> None:
-        """A try sent at `sent_at` was refused. `hint`: seconds the gateway asks for; `jitter`: 0 to 1."""
-        if sent_at < self.began:
-            if hint is not None:
-                self.until = max(self.until, now + hint)
-            return
+    def limited(self, sent_at: float, now: float, *, hint: float | None, jitter: float) -> None:
+        """A try sent at `sent_at` met a limit. `hint`: seconds the gateway asks for; `jitter`: 0 to 1."""
         own = min(LONGEST_SECONDS, FIRST_SECONDS * 2**self.step)
-        self.silent_steps += hint is None and own >= LONGEST_SECONDS
-        self.step += 1
-        self.probing = self.probing or self.step >= _PROBE_FROM_STEP
-        self.began = now
-        wait = own if hint is None else hint
-        self.until = max(self.until, now + wait * (1 + _UPWARD_JITTER * jitter))
+        if self._extend(sent_at, now, own if hint is None else hint, jitter):
+            self.silent_steps += hint is None and own >= LONGEST_SECONDS
+            self.probing = self.probing or self.step >= _PROBE_FROM_STEP
+        elif hint is not None:
+            self.until = max(self.until, now + hint)
+
+    def unavailable(self, sent_at: float, now: float, *, hint: float | None, jitter: float) -> None:
+        """A try sent at `sent_at` found no gateway: one probe after each pause, and no word of a quota."""
+        own = min(LONGEST_IN_OUTAGE_SECONDS, FIRST_SECONDS * 2**self.step)
+        self._extend(sent_at, now, max(own, hint or 0.0), jitter)
+        self.probing = True
+        self.silent_steps = 0
 
     def lift(self, sent_at: float) -> None:
         """A try sent at `sent_at` was answered: the trouble is over unless it began after that."""
@@ -48,3 +53,12 @@ class Pause:
             self.step = 0
             self.silent_steps = 0
             self.probing = False
+
+    def _extend(self, sent_at: float, now: float, wait: float, jitter: float) -> bool:
+        """Begin the next pause, unless the try was sent before the present one: whether it did."""
+        if sent_at < self.began:
+            return False
+        self.step = min(self.step + 1, 64)
+        self.began = now
+        self.until = max(self.until, now + wait * (1 + _UPWARD_JITTER * jitter))
+        return True

@@ -4,7 +4,6 @@ There is one owner of retries: this. A unit's charged tries are tenacity's affai
 what the lane's limits or an outage turn away is admitted again inside a try and charged to nobody.
 """
 
-import math
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -12,14 +11,15 @@ from collections.abc import Awaitable, Callable
 import msgspec
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt
 
-from batchrunner.chat.verdict import LIMITED_TRIES, LaneHistory, Verdict, judge
+from batchrunner.chat.verdict import LaneHistory, UnitHistory, Verdict, judge
 from batchrunner.limits.estimate import Estimator
 from batchrunner.limits.hints import DAILY_SECONDS
 from batchrunner.limits.lane import Lease
 from batchrunner.limits.limiter import Limiter, SendingStoppedError
+from batchrunner.limits.quota import next_reset
 from batchrunner.records import Failure, Kind, Outcome, Request, Try
 from batchrunner.runner.ending import End, Ending
-from batchrunner.runner.outcome import Came, answered, failed, failed_after, next_reset, read
+from batchrunner.runner.outcome import Came, answered, failed, failed_after, read
 from batchrunner.store.marks import Marks
 from batchrunner.transport.http import HttpTransport
 
@@ -75,7 +75,7 @@ class Asker:
         self._record = record
         self._admitted = admitted
         self._estimator = Estimator()
-        self._history = LaneHistory(last_success=limiter.clock())
+        self._history = LaneHistory()
 
     def stop(self, ending: Ending) -> None:
         """Send nothing more on this lane; what waits for leave gets SendingStoppedError."""
@@ -90,18 +90,19 @@ class Asker:
             failure = Failure(kind=Kind.TOO_LARGE, message=message)
             await self._record(None, failed(request.number, request.id, failure, now=time.time()), None)
             return
-        settled, attempts = await self._try_once(request), 1
+        unit = UnitHistory(request.number)
+        settled, attempts = await self._try_once(request, unit), 1
         if settled.verdict is Verdict.AGAIN:
-            settled, attempts = await self._try_again(request, settled)
+            settled, attempts = await self._try_again(request, unit, settled)
         ended = answered if settled.verdict is None else failed_after
         await self._record(settled.came.as_try(request.number), ended(request, settled.came, attempts), settled.slot)
 
-    async def _try_again(self, request: Request, first: Settled) -> tuple[Settled, int]:
+    async def _try_again(self, request: Request, unit: UnitHistory, first: Settled) -> tuple[Settled, int]:
         """Further charged tries, with `first` as tenacity's first attempt. The last one, and how many."""
         known = [first]
 
         async def attempt() -> Settled:
-            return known.pop() if known else await self._try_once(request)
+            return known.pop() if known else await self._try_once(request, unit)
 
         async def record_rejected(state: RetryCallState) -> None:
             await self._record_rejected(request, _result(state))
@@ -124,67 +125,72 @@ class Asker:
         settled: Settled = await retrying(attempt)
         return settled, int(retrying.statistics["attempt_number"])
 
-    async def _try_once(self, request: Request) -> Settled:
+    async def _try_once(self, request: Request, unit: UnitHistory) -> Settled:
         """One charged try: sent as often as the lane's limits or an outage turn it away."""
-        limited, first_limited_at = 0, math.inf
         while True:
             lease = await self.limiter.admit(self._estimator.tokens(request))
             self._admitted()
-            settled = await self._send(request, lease)
-            if settled.verdict in (None, Verdict.AGAIN, Verdict.FAIL):
-                return settled
-            if settled.verdict is Verdict.LIMITED:
-                limited, first_limited_at = limited + 1, min(first_limited_at, lease.taken_at)
-            if limited >= LIMITED_TRIES and self._history.last_success > first_limited_at:
+            came, slot = await self._send(request, lease)
+            verdict = self._judge(came, unit, lease)
+            settled = Settled(came=came, slot=slot, verdict=verdict)
+            if verdict in (None, Verdict.AGAIN, Verdict.FAIL):
                 return settled
             await self._record_rejected(request, settled)
-            self._refuse_when_stopped()
+            if self.stopped is not None:
+                raise SendingStoppedError
 
-    async def _send(self, request: Request, lease: Lease) -> Settled:
+    async def _send(self, request: Request, lease: Lease) -> tuple[Came, int]:
+        """What one try brought, and its mark; the lane has taken in what it says of tokens and latency."""
         slot = self._marks.set(request.number)
         sent_at = time.time()
         try:
             brought = await self._transport.send(request)
-        except BaseException:
-            self.limiter.leave(lease, None)
-            raise
-        now = self.limiter.clock()
-        came = read(brought, sent_at=sent_at, latency_s=now - lease.taken_at)
-        self._learn(request, lease, came)
-        self.limiter.leave(lease, came.used_tokens)
-        verdict = None
-        if came.failure is not None:
-            verdict = judge(came.failure, request.number, self._history, now)
-            self._enact(verdict, came, lease)
-        return Settled(came=came, slot=slot, verdict=verdict)
-
-    def _learn(self, request: Request, lease: Lease, came: Came) -> None:
+        finally:
+            self.limiter.leave(lease)
+        came = read(brought, sent_at=sent_at, latency_s=self.limiter.clock() - lease.taken_at)
         if came.reply is not None:
-            self._history.answered(lease.taken_at + came.latency_s)
             self._estimator.learn(request, came.reply.usage)
             self.limiter.lane.answered(lease, came.latency_s)
+        self._settle(request, lease, came)
+        return came, slot
 
-    def _enact(self, verdict: Verdict, came: Came, lease: Lease) -> None:
-        """What a verdict means for the lane."""
-        lane, now = self.limiter.lane, lease.taken_at + came.latency_s
+    def _settle(self, request: Request, lease: Lease, came: Came) -> None:
+        """Give back what a try did not use: all of one that was not counted; of an answer no more than the present
+        estimate was off, as what the first, blind reservations held too much belongs to windows that are past."""
+        used = came.used_tokens
+        if used is None:
+            return
+        reserved = lease.tokens if came.reply is None else min(lease.tokens, self._estimator.tokens(request))
+        self.limiter.lane.settle(reserved=reserved, used=used)
+        self.limiter.wake()
+
+    def _judge(self, came: Came, unit: UnitHistory, lease: Lease) -> Verdict | None:
+        """The verdict on a failed try, after the lane has taken it in; None for an answer."""
+        now = lease.taken_at + came.latency_s
+        if came.reply is not None:
+            self._history.answered(now)
+        if came.failure is None:
+            return None
+        verdict = judge(came.failure, unit, self._history, now)
+        lane, hint, jitter = self.limiter.lane, came.hint_seconds, random.random()
         match verdict:
             case Verdict.LIMITED:
                 self.trouble = _words(came)
-                lane.limited(lease, now, hint=came.hint_seconds, jitter=random.random())
+                lane.limited(lease, now, hint=hint, jitter=jitter)
                 if lane.seems_out_of_quota:
                     self._park(came)
             case Verdict.UNAVAILABLE:
                 self.trouble = _words(came)
-                lane.unavailable(lease, now, jitter=random.random())
-                if now - self._history.last_success > self._patience.max_outage_seconds:
+                lane.unavailable(lease, now, hint=min(hint or 0.0, DAILY_SECONDS), jitter=jitter)
+                if self._history.outage_seconds(now) > self._patience.max_outage_seconds:
                     self.stop(_ending(End.UNREACHABLE, came))
             case Verdict.PARK:
                 self._park(came)
             case Verdict.STOP:
-                assert came.failure is not None  # noqa: S101 - a verdict is on a failure
                 self.stop(_ending(_STOPPING[came.failure.kind], came))
             case Verdict.AGAIN | Verdict.FAIL | Verdict.REFUSED:
                 pass
+        return verdict
 
     def _park(self, came: Came) -> None:
         now = came.gateway_time or time.time()
@@ -194,10 +200,6 @@ class Asker:
 
     async def _record_rejected(self, request: Request, settled: Settled) -> None:
         await self._record(settled.came.as_try(request.number), None, settled.slot)
-
-    def _refuse_when_stopped(self) -> None:
-        if self.stopped is not None:
-            raise SendingStoppedError
 
 
 def _ending(end: End, came: Came, *, resume_at: float | None = None) -> Ending:

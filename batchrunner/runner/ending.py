@@ -1,5 +1,6 @@
 """How a run ends, as data. Only cli/ turns it into an exit code."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 import msgspec
@@ -18,9 +19,18 @@ class End(StrEnum):
     TERMINATED = "SIGTERM came"
 
 
+# Of several lanes' endings the first in this order is the run's, as with the exit codes they become.
+_ORDER = (End.MISCONFIGURED, End.REFUSED, End.UNREACHABLE, End.TERMINATED, End.INTERRUPTED, End.PARKED)
+
+
 class Ending(msgspec.Struct, frozen=True, kw_only=True):
     """Why sending ended before every unit did. `resume_at` is Unix time."""
 
     end: End
     message: str
     resume_at: float | None = None
+
+
+def first_in_order(endings: Sequence[Ending]) -> Ending | None:
+    """The ending of a run whose lanes ended so; among parked ones the first to come back."""
+    return min(endings, key=lambda one: (_ORDER.index(one.end), one.resume_at or 0.0), default=None)

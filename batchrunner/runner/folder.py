@@ -40,7 +40,7 @@ class RunFolder:
         InputError where the input or the request are not those of the earlier run.
         """
         self._check_drift(identity)
-        marked = self.marks.units()
+        marked = set(self.marks.units())
         done = self.done(max(marked, default=-1) + 1)
         in_doubt = self.in_doubt + sum(unit not in done for unit in marked)
         self.store.remember(_IN_DOUBT, str(in_doubt))
@@ -59,8 +59,8 @@ class RunFolder:
     @property
     def owns_output(self) -> bool:
         """Whether the file at the output's path is one that this run folder has written, or was writing."""
-        published = self.store.fact(_PUBLISHED)
-        return published is not None and (published == _PUBLISHING or published.startswith(_stamp(self.output)))
+        published = self.store.fact(_PUBLISHED) or ""
+        return bool(published) and (published == _PUBLISHING or published.startswith(_stamp(self.output)))
 
     def inherit_output(self) -> None:
         """The file at the output's path is of a run that was set aside for this one: it may be replaced."""
@@ -72,9 +72,17 @@ class RunFolder:
 
     @contextmanager
     def publishing(self, content: str) -> Iterator[None]:
-        """Around the writing of the output, so that a kill in its middle leaves no doubt whose it is."""
+        """Around the writing of the output, so that a kill in its middle leaves no doubt whose it is.
+
+        A writing that fails leaves the output as it was, and whose it was.
+        """
+        before = self.store.fact(_PUBLISHED) or ""
         self.store.remember(_PUBLISHED, _PUBLISHING)
-        yield
+        try:
+            yield
+        except BaseException:
+            self.store.remember(_PUBLISHED, before)
+            raise
         self.store.remember(_PUBLISHED, f"{_stamp(self.output)} {content}")
 
     def _check_drift(self, identity: dict[str, str]) -> None:
@@ -143,7 +151,10 @@ def _set_aside(path: Path) -> None:
     number = 1
     while (aside := path.with_name(f"{path.name}.{number}")).exists():
         number += 1
-    path.rename(aside)
+    try:
+        path.rename(aside)
+    except OSError as error:
+        raise StorageError(f"The run folder {path} can't be set aside: {error.strerror}.") from error
 
 
 def _stamp(output: Path) -> str:

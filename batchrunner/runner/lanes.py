@@ -21,7 +21,7 @@ class LaneOpener:
         self._limits = declared(limits)
         self._base_url = base_url
         self._account = account
-        self._names: list[str] = []
+        self._lanes: dict[str, Lane] = {}
         self._writing = anyio.Lock()
 
     @property
@@ -37,7 +37,7 @@ class LaneOpener:
         used_before = leased_until > now - longest
         lane = Lane(self._limits, now=max(now, leased_until) if used_before else now, empty=used_before)
         limiter = Limiter(lane, time.monotonic)  # asyncio's own clock, at a tenth of the cost
-        self._names.append(name)
+        self._lanes[name] = lane
         if self._all_limits():
             lane.leased_until = float("-inf")
             keepers.start_soon(self._keep, name, limiter)
@@ -45,13 +45,15 @@ class LaneOpener:
 
     def close(self) -> None:
         """Nothing more is admitted: end the leases now."""
-        for name in self._names:
+        now = time.monotonic()
+        for name, lane in self._lanes.items():
             if self._all_limits():
-                self._book.end(name, time.monotonic())
+                self._book.end(name, lane.in_debt_until(now))
 
     async def _keep(self, name: str, limiter: Limiter) -> None:
         while True:
-            until = time.monotonic() + LEASE_SECONDS
+            now = time.monotonic()
+            until = max(now + LEASE_SECONDS, limiter.lane.in_debt_until(now))
             async with self._writing:
                 await to_thread.run_sync(self._book.extend, name, until)
             limiter.lane.leased_until = until

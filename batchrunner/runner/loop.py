@@ -18,13 +18,13 @@ from anyio import to_thread
 from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from batchrunner.chat.request import RequestSettings, compose
+from batchrunner.chat.request import RequestSettings, compose, model_of
 from batchrunner.chat.verdict import ALIKE_FAILURES
 from batchrunner.limits.limiter import Limiter, SendingStoppedError
 from batchrunner.records import Failure, Outcome, Request, Row, Try
 from batchrunner.report.tally import Tally
 from batchrunner.runner.asking import Asker, Patience
-from batchrunner.runner.ending import End, Ending
+from batchrunner.runner.ending import End, Ending, first_in_order
 from batchrunner.runner.outcome import failed
 from batchrunner.store.database import Store
 from batchrunner.store.marks import Marks
@@ -39,7 +39,8 @@ _Recorded = tuple[Try | None, Outcome | None, int | None]
 @dataclass(slots=True, kw_only=True)
 class Parts:
     """What the loop works with. `limiter_for` makes the limiter of a model's lane and keeps it in the group;
-    `waiting_for_commit`: how many answers may wait for the disk before senders do."""
+    `waiting_for_commit`: how many answers may wait for the disk before senders do; `answered_before`: whether an
+    earlier run of this output was answered."""
 
     store: Store
     marks: Marks
@@ -48,6 +49,7 @@ class Parts:
     patience: Patience
     limiter_for: Callable[[str, TaskGroup], Limiter]
     waiting_for_commit: int
+    answered_before: bool
 
 
 class _LaneAtWork:
@@ -60,10 +62,21 @@ class _LaneAtWork:
 
     @property
     def wants_worker(self) -> bool:
-        """Whether every worker is busy, nobody waits at the turnstile, and there is room for one more in flight."""
-        limiter = self.asker.limiter
-        awake = self.workers - len(self.asker.napping)
-        return awake <= limiter.lane.in_flight < limiter.lane.cap and not limiter.waiting
+        """Whether every worker is busy, nobody waits at the turnstile, and one more would be let through it.
+
+        After a refusal one more is wanted in any case, so that another unit can be the probe.
+        """
+        limiter, lane = self.asker.limiter, self.asker.limiter.lane
+        if limiter.waiting or self.workers - len(self.asker.napping) > lane.in_flight:
+            return False
+        return lane.pause.step > 0 or lane.in_flight < lane.cap(limiter.clock())
+
+    def lets_worker_go(self) -> bool:
+        """Whether the worker that asks is one more than may be in flight; it is struck off then."""
+        limiter, lane = self.asker.limiter, self.asker.limiter.lane
+        spare = self.workers - len(self.asker.napping) > lane.cap(limiter.clock()) and lane.pause.step == 0
+        self.workers -= spare
+        return spare
 
 
 class Loop:
@@ -76,6 +89,7 @@ class Loop:
         self._lanes: dict[str, _LaneAtWork] = {}
         self._feeding = anyio.CancelScope()
         self._sending = anyio.CancelScope()
+        self._failed_alike: list[int] = []
         self._entries: MemoryObjectSendStream[_Recorded]
         self._keepers: TaskGroup
         self._workers: TaskGroup
@@ -92,9 +106,8 @@ class Loop:
             recording.start_soon(self._record_all, entries)
             with self._entries, self._sending:
                 await self._send_all(batches)
-        if self.ending is not None and self.ending.end is End.UNREACHABLE and not self.tally.ok:
-            self._parts.store.reopen(self.tally.failed_numbers)
-        return self.ending or next((asker.stopped for asker in self.askers if asker.stopped), None)
+        self._parts.store.reopen(self._failed_alike)
+        return self.ending or first_in_order([asker.stopped for asker in self.askers if asker.stopped])
 
     def stop(self, ending: Ending, *, grace_seconds: float = math.inf) -> None:
         """Send nothing more; what is in flight may finish for so long. A second stop ends it at once."""
@@ -119,14 +132,17 @@ class Loop:
     async def _feed(self, batches: Iterator[list[Row]]) -> None:
         while batch := await to_thread.run_sync(next, batches, None):
             for row in batch:
-                request = compose(row, self._parts.settings)
-                if isinstance(request, Failure):
-                    outcome = failed(row.number, row.id, request, now=time.time())
-                    await self._record(None, outcome, None)
-                else:
-                    lane = self._lanes.get(request.model) or self._open_lane(request.model)
-                    if lane.asker.stopped is None:
-                        await _hand_over(lane.requests, request)
+                known = self._lanes.get(model_of(row, self._parts.settings) or "")
+                if known is None or known.asker.stopped is None:
+                    await self._feed_one(row)
+
+    async def _feed_one(self, row: Row) -> None:
+        request = compose(row, self._parts.settings)
+        if isinstance(request, Failure):
+            await self._record(None, failed(row.number, row.id, request, now=time.time()), None)
+        else:
+            lane = self._lanes.get(request.model) or self._open_lane(request.model)
+            await _hand_over(lane.requests, request)
 
     def _open_lane(self, model: str) -> _LaneAtWork:
         asker = Asker(
@@ -148,7 +164,7 @@ class Loop:
 
     async def _work(self, lane: _LaneAtWork) -> None:
         with suppress(anyio.EndOfStream):
-            while True:
+            while not lane.lets_worker_go():
                 request = await _take_over(lane.waiting)
                 with suppress(SendingStoppedError):
                     await lane.asker.ask(request)
@@ -171,7 +187,10 @@ class Loop:
     def _stop_when_nothing_works(self) -> None:
         """The first units all failing alike tell of the gateway, not of the units."""
         kinds = self.tally.asked_and_failed
-        if not self.tally.ok and len(kinds) == 1 and kinds.total() >= ALIKE_FAILURES and self.ending is None:
+        if self._parts.answered_before or self.tally.ok or len(kinds) != 1 or self.ending is not None:
+            return
+        if kinds.total() >= ALIKE_FAILURES:
+            self._failed_alike = self.tally.failed_numbers
             message = f"the first {kinds.total()} units all failed alike: {next(iter(kinds))}"
             self.stop(Ending(end=End.UNREACHABLE, message=message))
 

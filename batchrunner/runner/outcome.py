@@ -1,6 +1,6 @@
 """What came over the wire, as a try and as a unit's outcome. Pure: where chat/ and limits/ meet over one reply."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 import msgspec
@@ -109,12 +109,6 @@ def failed_after(request: Request, came: Came, attempts: int) -> Outcome:
         latency_s=round(came.latency_s, 4),
         usage=came.reply.usage if came.reply else None,
     )
-
-
-def next_reset(now: float) -> float:
-    """The next 00:00 UTC after `now`, Unix time."""
-    day = datetime.fromtimestamp(now, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    return (day + timedelta(days=1)).timestamp()
 
 
 def timestamp(now: float) -> str:

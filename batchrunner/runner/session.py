@@ -137,6 +137,7 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
             settings=self.prepared.settings,
             patience=Patience(attempts=self.job.retry.attempts, max_outage_seconds=self.settings.max_outage_seconds),
             limiter_for=lanes.open,
+            answered_before=self.folder.store.holds_answers(),
             waiting_for_commit=lanes.most_in_flight or WAITING_FOR_COMMIT,
         )
 

@@ -29,8 +29,9 @@ class RunLock:
             os.close(self._fd)
             raise StorageError(f"The run folder {folder} can't be locked: {error.strerror}.") from error
         started = time.strftime("%Y-%m-%d %H:%M:%S %z")
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, f"process {os.getpid()} on {socket.gethostname()} since {started}".encode(), 0)
+        with contextlib.suppress(OSError):  # a full disk: the lock holds without the holder's name
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, f"process {os.getpid()} on {socket.gethostname()} since {started}".encode(), 0)
 
     def release(self) -> None:
         """Let others in."""

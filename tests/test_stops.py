@@ -320,3 +320,21 @@ def test_of_several_lanes_one_that_is_refused_leaves_the_others_at_work(bench: B
     bench.write("in.jsonl", *({"custom_id": f"{n}", "body": body} for n, body in enumerate(bodies)))
     bench.run("in.jsonl", "--base-url", gateway.base_url, code=77)
     assert bench.summary()["units"] == {"total": 400, "ok": 200, "failed": 0, "pending": 200}
+
+
+def test_a_lane_that_is_refused_again_and_again_does_not_hold_up_another(bench: Bench, simulate: Simulate) -> None:
+    gateway = simulate("--latency", "0.01")
+    rows = [("m/slow", f"{n} [[429x1]]") if n % 2 else ("m/free", f"{n}") for n in range(600)]
+    bodies = [{"model": model, "messages": [{"role": "user", "content": text}]} for model, text in rows]
+    bench.write("in.jsonl", *({"custom_id": f"{n}", "body": body} for n, body in enumerate(bodies)))
+    process = bench.start("run", "in.jsonl", "--base-url", gateway.base_url)
+
+    def served(model: str) -> int:
+        return sum(entry["paid"] for entry in gateway.entries() if entry["model"] == model)
+
+    wait_until(lambda: served("m/free") == 300, seconds=15)
+    assert served("m/slow") < 250
+    process.send_signal(signal.SIGINT)
+    process.communicate()
+    assert process.returncode == 130
+    assert bench.summary()["units"]["ok"] == gateway.ledger()["servings"]["prompts"]

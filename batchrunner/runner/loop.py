@@ -1,6 +1,6 @@
 """The loop: rows in, outcomes recorded. Three kinds of long-lived task, joined by bounded streams:
 
-feed (1) composes requests and hands them to their lanes;
+feed (1, and one for each lane that falls behind others) composes requests and hands them to their lanes;
 work (N a lane) asks for one unit at a time; a worker is added when all others are busy, so there are as many
 as requests in flight and one to wait at the turnstile;
 record (1) commits what came in groups, the next group gathering while the last is written, then clears marks.
@@ -8,7 +8,7 @@ record (1) commits what came in groups, the next group gathering while the last 
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
@@ -21,11 +21,12 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from batchrunner.chat.request import RequestSettings, compose, model_of
 from batchrunner.chat.verdict import ALIKE_FAILURES
 from batchrunner.limits.limiter import Limiter, SendingStoppedError
-from batchrunner.records import Failure, Outcome, Request, Row, Try
+from batchrunner.records import Outcome, Request, Row, Try
 from batchrunner.report.tally import Tally
 from batchrunner.runner.asking import Asker, Patience
 from batchrunner.runner.ending import End, Ending, first_in_order
 from batchrunner.runner.outcome import failed
+from batchrunner.store.bitmap import Bitmap
 from batchrunner.store.database import Store
 from batchrunner.store.marks import Marks
 from batchrunner.transport.http import HttpTransport
@@ -40,7 +41,8 @@ _Recorded = tuple[Try | None, Outcome | None, int | None]
 class Parts:
     """What the loop works with. `limiter_for` makes the limiter of a model's lane and keeps it in the group;
     `waiting_for_commit`: how many answers may wait for the disk before senders do; `answered_before`: whether an
-    earlier run of this output was answered."""
+    earlier run of this output was answered; `rows` reads the input without the numbers that its argument wants left
+    out; `ended`: the units that ended in earlier runs."""
 
     store: Store
     marks: Marks
@@ -50,6 +52,8 @@ class Parts:
     limiter_for: Callable[[str, TaskGroup], Limiter]
     waiting_for_commit: int
     answered_before: bool
+    rows: Callable[[Callable[[int], bool]], Iterator[list[Row]]]
+    ended: Bitmap
 
 
 class _LaneAtWork:
@@ -59,6 +63,7 @@ class _LaneAtWork:
         self.asker = asker
         self.requests, self.waiting = anyio.create_memory_object_stream[Request](LOOK_AHEAD)
         self.workers = 0
+        self.has_reader = False
 
     @property
     def wants_worker(self) -> bool:
@@ -99,13 +104,13 @@ class Loop:
         """The lanes at work."""
         return [lane.asker for lane in self._lanes.values()]
 
-    async def run(self, batches: Iterator[list[Row]]) -> Ending | None:
+    async def run(self) -> Ending | None:
         """Ask for every row. None when all have ended, else why sending stopped."""
         async with anyio.create_task_group() as recording:
             self._entries, entries = anyio.create_memory_object_stream[_Recorded](self._parts.waiting_for_commit)
             recording.start_soon(self._record_all, entries)
             with self._entries, self._sending:
-                await self._send_all(batches)
+                await self._send_all()
         self._parts.store.reopen(self._failed_alike)
         return self.ending or first_in_order([asker.stopped for asker in self.askers if asker.stopped])
 
@@ -120,29 +125,63 @@ class Loop:
         for asker in self.askers:
             asker.stop(ending)
 
-    async def _send_all(self, batches: Iterator[list[Row]]) -> None:
+    async def _send_all(self) -> None:
         async with anyio.create_task_group() as self._keepers:
             async with anyio.create_task_group() as self._workers:
                 with self._feeding:
-                    await self._feed(batches)
+                    async with anyio.create_task_group() as readers:
+                        await self._feed(readers)
                 for lane in self._lanes.values():
                     lane.requests.close()
             self._keepers.cancel_scope.cancel()
 
-    async def _feed(self, batches: Iterator[list[Row]]) -> None:
+    async def _feed(self, readers: TaskGroup) -> None:
+        """Hand each row to its lane. One that is full while there are others gets a reader of its own from there
+        on, so that its trouble is not theirs."""
+        async for row in self._read(0):
+            lane = self._lane_of(row)
+            if lane is not None and (lane.asker.stopped is not None or lane.has_reader):
+                continue
+            request = await self._compose(row)
+            if request is None:
+                continue
+            lane = self._lanes.get(request.model) or self._open_lane(request.model)
+            try:
+                lane.requests.send_nowait(request)
+            except anyio.WouldBlock:
+                if len(self._lanes) == 1:
+                    await lane.requests.send(request)
+                else:
+                    lane.has_reader = True
+                    readers.start_soon(self._feed_one_lane, lane, row.number)
+
+    async def _feed_one_lane(self, lane: _LaneAtWork, first: int) -> None:
+        async for row in self._read(first):
+            if lane.asker.stopped is not None:
+                return
+            if self._lane_of(row) is lane:
+                request = await self._compose(row)
+                if request is not None:
+                    await lane.requests.send(request)
+
+    async def _read(self, first: int) -> AsyncIterator[Row]:
+        """The rows from number `first` on that have not ended."""
+        batches = self._parts.rows(lambda number: number < first or number in self._parts.ended)
         while batch := await to_thread.run_sync(next, batches, None):
             for row in batch:
-                known = self._lanes.get(model_of(row, self._parts.settings) or "")
-                if known is None or known.asker.stopped is None:
-                    await self._feed_one(row)
+                yield row
 
-    async def _feed_one(self, row: Row) -> None:
+    def _lane_of(self, row: Row) -> _LaneAtWork | None:
+        """The row's lane, if it has been opened."""
+        return self._lanes.get(model_of(row, self._parts.settings) or "")
+
+    async def _compose(self, row: Row) -> Request | None:
+        """The row's request; where there is none, that is recorded."""
         request = compose(row, self._parts.settings)
-        if isinstance(request, Failure):
-            await self._record(None, failed(row.number, row.id, request, now=time.time()), None)
-        else:
-            lane = self._lanes.get(request.model) or self._open_lane(request.model)
-            await _hand_over(lane.requests, request)
+        if isinstance(request, Request):
+            return request
+        await self._record(None, failed(row.number, row.id, request, now=time.time()), None)
+        return None
 
     def _open_lane(self, model: str) -> _LaneAtWork:
         asker = Asker(

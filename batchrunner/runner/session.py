@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,6 @@ from anyio import to_thread
 from batchrunner.errors import InputError
 from batchrunner.job.schema import Job
 from batchrunner.limits.account import Book
-from batchrunner.records import Row
 from batchrunner.report.summary import ThisRun, this_run
 from batchrunner.report.tally import Tally
 from batchrunner.runner.asking import Patience
@@ -25,6 +24,7 @@ from batchrunner.runner.lanes import LaneOpener
 from batchrunner.runner.loop import Loop, Parts
 from batchrunner.runner.preparing import Prepared, prepare
 from batchrunner.sink import prepare_output, write_output
+from batchrunner.store.bitmap import Bitmap
 from batchrunner.store.database import DayUsage, Totals
 from batchrunner.transport.http import HttpTransport, check_base_url
 from batchrunner.transport.secret import Secret
@@ -124,12 +124,11 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
             )
             with closing(lanes):
                 async with transport:
-                    loop = Loop(self._parts(transport, lanes))
-                    rows = self.prepared.source.rows(done.__contains__, self.prepared.total)
-                    ending = await _watched(loop, rows, partial(watch, loop, len(done), self.prepared.total))
+                    loop = Loop(self._parts(transport, lanes, done))
+                    ending = await _watched(loop, partial(watch, loop, len(done), self.prepared.total))
                     return loop.tally, ending
 
-    def _parts(self, transport: HttpTransport, lanes: LaneOpener) -> Parts:
+    def _parts(self, transport: HttpTransport, lanes: LaneOpener, done: Bitmap) -> Parts:
         return Parts(
             store=self.folder.store,
             marks=self.folder.marks,
@@ -137,17 +136,19 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
             settings=self.prepared.settings,
             patience=Patience(attempts=self.job.retry.attempts, max_outage_seconds=self.settings.max_outage_seconds),
             limiter_for=lanes.open,
+            rows=lambda skip: self.prepared.source.rows(skip, self.prepared.total),
+            ended=done,
             answered_before=self.folder.store.holds_answers(),
             waiting_for_commit=lanes.most_in_flight or WAITING_FOR_COMMIT,
         )
 
 
-async def _watched(loop: Loop, rows: Iterator[list[Row]], watch: Callable[[], Show]) -> Ending | None:
+async def _watched(loop: Loop, watch: Callable[[], Show]) -> Ending | None:
     """The loop, with what shows its progress and what hears signals beside it."""
     async with anyio.create_task_group() as beside:
         beside.start_soon(watch)
         beside.start_soon(_stop_on_signal, loop)
-        ending = await loop.run(rows)
+        ending = await loop.run()
         beside.cancel_scope.cancel()
     return ending
 

@@ -563,7 +563,7 @@ def test_wrong_options_are_explained(options: list[str], complaint: str) -> None
 def test_a_port_that_is_taken_is_an_error_without_a_traceback() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         result = CliRunner().invoke(simulate, ["--port", str(taken.getsockname()[1])])
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "can't listen on" in result.output
 
 

@@ -241,6 +241,7 @@ def test_a_second_signal_ends_the_run_now_and_says_what_is_in_doubt(bench: Bench
     process.communicate(timeout=5)
     assert process.returncode == 130
     assert bench.summary()["units"] == {"total": 21, "ok": 20, "failed": 0, "pending": 1}
+    assert bench.summary()["in_doubt"] == 1
     bench.run(*command, "--timeout", "0.2", "--attempts", "1", code=1)
     assert bench.summary()["in_doubt"] == 1
 

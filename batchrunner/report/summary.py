@@ -26,7 +26,8 @@ class ThisRun(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
-    """The content of the summary file. `in_doubt`: units in flight at hard kills, asked again, perhaps paid twice."""
+    """The content of the summary file. `in_doubt`: units in flight when a run was cut off: they are
+    asked again, and perhaps paid twice."""
 
     output: str
     ending: str
@@ -82,5 +83,5 @@ def line(summary: Summary) -> str:
     parts.append(f"{limited:,} x 429")
     parts.append(f"{summary.usage['total_tokens']:,} tokens")
     if summary.in_doubt:
-        parts.append(f"{summary.in_doubt:,} in doubt after hard kills")
+        parts.append(f"{summary.in_doubt:,} in doubt, in flight when a run was cut off")
     return "; ".join(parts)

@@ -34,22 +34,24 @@ class RunFolder:
         self.marks.close()
         self.store.close()
 
-    def begin(self, identity: dict[str, str]) -> int:
-        """Take up the earlier run, or begin one; returns the units in doubt over all runs.
+    def begin(self, identity: dict[str, str]) -> None:
+        """Take up the earlier run, or begin one.
 
         InputError where the input or the request are not those of the earlier run.
         """
         self._check_drift(identity)
         marked = set(self.marks.units())
         done = self.done(max(marked, default=-1) + 1)
-        in_doubt = self.in_doubt + sum(unit not in done for unit in marked)
-        self.store.remember(_IN_DOUBT, str(in_doubt))
+        self.store.remember(_IN_DOUBT, str(self._in_doubt_before + sum(unit not in done for unit in marked)))
         self.marks.clear_all()
-        return in_doubt
 
     @property
     def in_doubt(self) -> int:
-        """Units in flight at the hard kills of this output so far."""
+        """Units that were in flight when a run of this output was cut off: earlier ones, and this one if it was."""
+        return self._in_doubt_before + len(set(self.marks.units()))
+
+    @property
+    def _in_doubt_before(self) -> int:
         return int(self.store.fact(_IN_DOUBT) or 0)
 
     def done(self, total: int) -> Bitmap:

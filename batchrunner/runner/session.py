@@ -74,7 +74,7 @@ async def run_job(job: Job, settings: Settings, *, key: Secret, watch: Watch) ->
         settings.run_dir, output=job.output_path, resume=settings.resume, overwrite=settings.overwrite
     )
     with opened as folder:
-        in_doubt = folder.begin(prepared.identity)
+        folder.begin(prepared.identity)
         began = time.monotonic()
         run = _Run(job=job, settings=settings, prepared=prepared, folder=folder)
         tally, ending = await run.ask_pending(key, watch)
@@ -89,7 +89,7 @@ async def run_job(job: Job, settings: Settings, *, key: Secret, watch: Watch) ->
             total=prepared.total,
             totals=totals,
             usage_by_day=folder.store.usage_by_day(),
-            in_doubt=in_doubt,
+            in_doubt=folder.in_doubt,
             this_run=this_run(tally, time.monotonic() - began),
         )
 

@@ -86,7 +86,7 @@ class Asker:
         """Ask until the unit has ended. SendingStoppedError leaves it pending."""
         tokens = self._estimator.tokens(request)
         if not self.limiter.lane.fits(tokens):
-            message = f"about {tokens} tokens are more than a whole window of the token limit holds"
+            message = f"about {tokens} tokens (prompt and max_tokens) are more than a whole window of the limit holds"
             failure = Failure(kind=Kind.TOO_LARGE, message=message)
             await self._record(None, failed(request.number, request.id, failure, now=time.time()), None)
             return

@@ -15,6 +15,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from batchrunner.records import Row
+from batchrunner.source import open_source
+
 settings.register_profile("steady", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("steady")
 BATCHRUNNER = (sys.executable, "-m", "batchrunner")
@@ -125,3 +128,15 @@ def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     while not condition():
         assert time.monotonic() < end, "what was waited for did not happen"
         time.sleep(0.01)
+
+
+def rows_of(path: Path, limit: int | None = None) -> list[Row]:
+    """Every row of an input, as its source gives it."""
+    return [row for batch in open_source(path).rows(lambda _: False, limit) for row in batch]
+
+
+def written(folder: Path, content: bytes, name: str = "in.jsonl") -> Path:
+    """A file of these bytes."""
+    path = folder / name
+    path.write_bytes(content)
+    return path

@@ -5,6 +5,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from conftest import rows_of, written
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -15,16 +16,6 @@ from batchrunner.source.jsonl import JsonlSource
 from batchrunner.source.lines import split_lines
 
 MIB = 1024 * 1024
-
-
-def read(path: Path, limit: int | None = None) -> list[Row]:
-    return [row for batch in open_source(path).rows(lambda _: False, limit) for row in batch]
-
-
-def written(folder: Path, content: bytes, name: str = "in.jsonl") -> Path:
-    path = folder / name
-    path.write_bytes(content)
-    return path
 
 
 def failure_of(row: Row) -> str:
@@ -69,7 +60,7 @@ BROKEN = {
 def test_a_broken_line_is_one_failed_row_and_the_run_goes_on(name: str, tmp_path: Path) -> None:
     line, reason = BROKEN[name]
     path = written(tmp_path, b'{"a": 0}\n\n' + line + b'\n{"a": 2}\n')
-    first, broken, last = read(path)
+    first, broken, last = rows_of(path)
     assert (first.columns, last.columns) == ({"a": 0}, {"a": 2})
     assert reason in failure_of(broken)
     assert failure_of(broken).startswith("line 3: ")
@@ -96,7 +87,7 @@ GOOD = {
 @pytest.mark.parametrize("name", GOOD)
 def test_what_is_allowed_in_json_lines_is_read(name: str, tmp_path: Path) -> None:
     content, expected = GOOD[name]
-    rows = read(written(tmp_path, content))
+    rows = rows_of(written(tmp_path, content))
     assert all(row.failure is None for row in rows)
     assert expected is None or [row.columns for row in rows] == expected
     assert [row.number for row in rows] == list(range(len(rows)))
@@ -105,7 +96,7 @@ def test_what_is_allowed_in_json_lines_is_read(name: str, tmp_path: Path) -> Non
 def test_a_line_over_16_mib_is_a_failed_row(tmp_path: Path) -> None:
     exact = b'{"a": "' + b"x" * (16 * MIB - 9) + b'"}'
     path = written(tmp_path, b"{}\n" + exact + b"\n" + exact[:-2] + b'x"}\n{}')
-    _, longest, too_long, last = read(path)
+    _, longest, too_long, last = rows_of(path)
     assert longest.failure is None
     assert failure_of(too_long) == "line 3: longer than 16 MiB"
     assert last.failure is None
@@ -155,8 +146,8 @@ def test_a_suffix_that_is_unknown_is_refused_with_those_that_are_not(tmp_path: P
 
 
 def test_suffixes_are_told_whatever_their_case(tmp_path: Path) -> None:
-    assert read(written(tmp_path, b"{}", "IN.JSONL"))
-    assert read(written(tmp_path, b"{}", "in.ndjson"))
+    assert rows_of(written(tmp_path, b"{}", "IN.JSONL"))
+    assert rows_of(written(tmp_path, b"{}", "in.ndjson"))
 
 
 @pytest.mark.parametrize("name", ["missing.jsonl", "missing.parquet", "nul\0.jsonl", "file.jsonl/in.jsonl"])
@@ -201,7 +192,7 @@ def test_however_the_bytes_are_cut_the_lines_are_the_same(whole: bytes, cuts: li
 @given(content)
 def test_no_bytes_stop_the_reading(tmp_path_factory: pytest.TempPathFactory, whole: bytes) -> None:
     path = written(tmp_path_factory.getbasetemp(), whole, "any.jsonl")
-    rows = read(path)
+    rows = rows_of(path)
     assert [row.number for row in rows] == list(range(len(rows)))
     assert all((row.failure is None) or row.failure.message.isprintable() for row in rows)
     assert JsonlSource(path).scan().rows == len(rows)

@@ -6,24 +6,14 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from conftest import rows_of, written
 from hypothesis import given
 from hypothesis import strategies as st
 
 from batchrunner.errors import InputError
-from batchrunner.records import Row
 from batchrunner.source import open_source
 from batchrunner.source.failed import shown
 from batchrunner.source.ids import PlacedId, SeenIds
-
-
-def read(path: Path, limit: int | None = None) -> list[Row]:
-    return [row for batch in open_source(path).rows(lambda _: False, limit) for row in batch]
-
-
-def written(folder: Path, content: bytes, name: str = "in.jsonl") -> Path:
-    path = folder / name
-    path.write_bytes(content)
-    return path
 
 
 def test_the_id_is_id_then_custom_id_then_the_number(tmp_path: Path) -> None:
@@ -32,7 +22,7 @@ def test_the_id_is_id_then_custom_id_then_the_number(tmp_path: Path) -> None:
         b'{"id": "x", "custom_id": "y"}\n{"custom_id": "z"}\n{}\n{"id": null}\n{"id": 17}\n'
         b'{"id": null, "custom_id": 18}',
     )
-    assert [row.id for row in read(path)] == ["x", "z", "2", "3", "17", "18"]
+    assert [row.id for row in rows_of(path)] == ["x", "z", "2", "3", "17", "18"]
 
 
 def test_a_scan_counts_fingerprints_and_names_columns(tmp_path: Path) -> None:

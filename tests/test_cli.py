@@ -6,6 +6,7 @@ import re
 import select
 import subprocess
 import sys
+from itertools import pairwise
 
 import click
 import pytest
@@ -15,8 +16,10 @@ from hypothesis import strategies as st
 
 from batchrunner import __version__
 from batchrunner.cli.progress import style_for
+from batchrunner.cli.run import on_daily_limit
 from batchrunner.cli.terminal import safe_text
 from batchrunner.cli.types import Amount, Parameter, Seconds
+from batchrunner.job.schema import Job, RunTable
 
 
 @given(st.text())
@@ -104,27 +107,94 @@ def test_the_version_is_told_without_loading_the_heavy_parts() -> None:
     assert told.stdout.splitlines() == [f"batchrunner, version {__version__}", "set()"]
 
 
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (("--daily-reset", "noon"), 78, "limits.daily_reset: 'noon' is no daily reset: write a time and a zone"),
+        (("--daily-reset", "00:00 Berlin"), 78, "did you mean 'Europe/Berlin'?"),
+        (("--concurrency", "9", "--max-concurrency", "8"), 78, "concurrency = 9 is more than max_concurrency = 8"),
+        (("--max-concurrency", "auto"), 2, "'auto' is no amount"),
+        (("--token-accounting", "both"), 2, "--token-accounting"),
+        (("--on-daily-limit", "stop"), 2, "--on-daily-limit"),
+        (("--rpd", "0"), 2, "'0' is no amount"),
+        (("--tpd", "lots"), 2, "'lots' is no amount"),
+    ],
+)
+def test_a_wrong_limit_is_told_before_anything_is_sent(
+    bench: Bench, options: tuple[str, ...], code: int, words: str
+) -> None:
+    bench.prompts(1)
+    assert words in bench.run("in.jsonl", "--simulate", *options, code=code).stderr
+    assert [path.name for path in bench.folder.iterdir()] == ["in.jsonl"]
+
+
+def test_every_limit_is_taken_from_the_command_line(bench: Bench) -> None:
+    bench.prompts(3)
+    limits = ["--rps", "50", "--rpm", "3k", "--tps", "1M", "--tpm", "2M", "--rpd", "10k", "--tpd", "50M"]
+    days = ["--daily-reset", "00:00 UTC", "--token-accounting", "upfront", "--on-daily-limit", "park", "--now"]
+    told = bench.run("in.jsonl", "--simulate", *limits, *days, "--max-concurrency", "4")
+    assert told.stdout.splitlines()[0].startswith("3 of 3 answered")
+
+
+def test_a_spent_day_is_waited_for_where_somebody_watches_and_parked_elsewhere() -> None:
+    code = "from batchrunner.cli.run import on_daily_limit; from batchrunner.job.schema import Job; "
+    command = [sys.executable, "-c", code + "print(on_daily_limit(Job(input='a.jsonl')))"]
+    terminal, other_end = pty.openpty()
+    told = [
+        subprocess.run(command, stdout=subprocess.PIPE, stderr=stderr, text=True, check=True).stdout.strip()
+        for stderr in (other_end, subprocess.DEVNULL)
+    ]
+    os.close(other_end)
+    os.close(terminal)
+    assert told == ["wait", "park"]
+
+
+@pytest.mark.parametrize("said", ["wait", "park"])
+def test_what_a_job_says_of_a_spent_day_is_done(said: str) -> None:
+    assert on_daily_limit(Job(input="a.jsonl", run=RunTable(on_daily_limit=said))) == said
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for the child in /proc")
+def test_a_simulated_gateway_has_the_limits_of_the_job(bench: Bench) -> None:
+    bench.prompts(50)
+    bench.write("job.toml", 'input = "in.jsonl"', "[limits]", "requests_per_day = 1000", 'token_accounting = "upfront"')
+    process = bench.start("run", "job.toml", "--simulate", "--rps", "5", "--tpd", "1M")
+    wait_until(lambda: bool(_children(process.pid)))
+    (started,) = _children(process.pid)
+    wait_until(lambda: "simulate" in _command(started))
+    said = dict(pairwise(_command(started)))
+    process.kill()
+    process.communicate()
+    assert (said["--rps"], said["--rpd"], said["--tpd"]) == ("5", "1000", "1000000")
+    assert said["--token-accounting"] == "upfront"
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for the child in /proc")
 def test_a_simulated_gateway_goes_with_the_run_that_started_it(bench: Bench) -> None:
     bench.prompts(50)
     process = bench.start("run", "in.jsonl", "--simulate", "--rps", "5")
-    children = f"/proc/{process.pid}/task/{process.pid}/children"
-    started: list[int] = []
-
-    def has_child() -> bool:
-        with open(children) as file:  # noqa: PTH123 - a file of the kernel's
-            started[:] = [int(pid) for pid in file.read().split()]
-        return bool(started)
-
-    wait_until(has_child)
+    wait_until(lambda: bool(_children(process.pid)))
+    started = _children(process.pid)
     process.kill()
     process.communicate()
     wait_until(lambda: not any(_alive(pid) for pid in started), seconds=10)
 
 
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in _read(f"/proc/{pid}/task/{pid}/children").split()]
+
+
+def _command(pid: int) -> list[str]:
+    return _read(f"/proc/{pid}/cmdline").split("\0")
+
+
 def _alive(pid: int) -> bool:
     try:
-        with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123 - a file of the kernel's
-            return file.read().split()[2] != "Z"
+        return _read(f"/proc/{pid}/stat").split()[2] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def _read(path: str) -> str:
+    with open(path) as file:  # noqa: PTH123 - a file of the kernel's
+        return file.read()

@@ -1,8 +1,10 @@
 """Job files: what they say, what is refused and how it is explained, and options that override them."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import example, given
@@ -10,7 +12,8 @@ from hypothesis import strategies as st
 
 from batchrunner.errors import BatchrunnerError, InputError, UsageError
 from batchrunner.job.load import LARGEST_FILE, load_job, parse_job, with_options
-from batchrunner.job.schema import BASE_URL, Job
+from batchrunner.job.reset import parse_reset
+from batchrunner.job.schema import BASE_URL, Job, ModelLimits
 
 WHOLE = """
 input  = "questions.parquet"
@@ -33,11 +36,31 @@ requests_per_second = 50
 requests_per_minute = 3000
 tokens_per_second = 20_000
 tokens_per_minute = 1_000_000
+requests_per_day = 100_000
+tokens_per_day = 50_000_000
+daily_reset = "00:00 America/Los_Angeles"
+token_accounting = "upfront"
+scope = "model"
 concurrency = 64
+max_concurrency = 64
+
+[limits."acme/small"]
+requests_per_minute = 12_000
+concurrency = "auto"
+daily_reset = "08:30 Europe/Berlin"
+
+[limits.tiny]
+tokens_per_day = 1_000
+token_accounting = "settled"
+concurrency = 2
+max_concurrency = 8
 
 [retry]
 attempts = 3
 timeout = 90
+
+[run]
+on_daily_limit = "wait"
 """
 
 
@@ -63,7 +86,15 @@ def test_a_whole_job_file_is_read() -> None:
     assert job.request.params == {"temperature": 0, "max_tokens": 512}
     assert (job.limits.requests_per_minute, job.limits.tokens_per_minute) == (3000, 10**6)
     assert (job.limits.requests_per_second, job.limits.tokens_per_second) == (50, 20_000)
-    assert (job.limits.concurrency, job.retry.attempts, job.retry.timeout) == (64, 3, 90.0)
+    assert (job.limits.requests_per_day, job.limits.tokens_per_day) == (100_000, 50_000_000)
+    assert (job.limits.daily_reset, job.limits.reset) == ("00:00 America/Los_Angeles", (0, 0, "America/Los_Angeles"))
+    assert (job.limits.token_accounting, job.limits.scope) == ("upfront", "model")
+    assert (job.limits.concurrency, job.limits.max_concurrency) == (64, 64)
+    assert (job.retry.attempts, job.retry.timeout, job.run.on_daily_limit) == (3, 90.0, "wait")
+    assert job.limits.models == {
+        "acme/small": ModelLimits(requests_per_minute=12_000, concurrency="auto", daily_reset="08:30 Europe/Berlin"),
+        "tiny": ModelLimits(tokens_per_day=1000, token_accounting="settled", concurrency=2, max_concurrency=8),
+    }
 
 
 def test_the_defaults_are_those_of_the_contract() -> None:
@@ -73,6 +104,29 @@ def test_the_defaults_are_those_of_the_contract() -> None:
     assert BASE_URL == "https://inference.baseten.co/v1"
     assert (job.retry.attempts, job.retry.timeout, job.limits.concurrency) == (6, 1200.0, "auto")
     assert job.limits.requests_per_minute is None
+    assert (job.limits.requests_per_day, job.limits.tokens_per_day, job.limits.max_concurrency) == (None, None, None)
+    assert (job.limits.daily_reset, job.limits.token_accounting, job.limits.scope) == ("00:00 UTC", "settled", "model")
+    assert (job.limits.models, job.run.on_daily_limit) == ({}, None)
+
+
+def test_a_table_of_a_model_says_what_differs_and_the_rest_is_as_for_all() -> None:
+    limits = parsed(WHOLE).limits
+    small, tiny = limits.for_model("acme/small"), limits.for_model("tiny")
+    assert (small.requests_per_minute, small.concurrency, small.reset) == (12_000, "auto", (8, 30, "Europe/Berlin"))
+    assert (small.requests_per_second, small.tokens_per_minute, small.tokens_per_day) == (50, 10**6, 50_000_000)
+    assert (small.token_accounting, small.max_concurrency, small.scope) == ("upfront", 64, "model")
+    assert (tiny.requests_per_minute, tiny.tokens_per_day, tiny.token_accounting) == (3000, 1000, "settled")
+    assert (tiny.concurrency, tiny.max_concurrency) == (2, 8)
+    other = limits.for_model("acme/other")
+    assert (other.requests_per_minute, other.daily_reset, other.concurrency) == (3000, limits.daily_reset, 64)
+    assert other.for_model("tiny") == other
+
+
+@pytest.mark.parametrize("model", ["models", "gpt-5.5", "a b", "Concurrency", "org/request_per_minute"])
+def test_a_model_may_have_nearly_any_name(model: str) -> None:
+    limits = parsed(f'input = "a"\n[limits]\ntokens_per_day = 9\n[limits."{model}"]\nrequests_per_day = 5').limits
+    assert (limits.for_model(model).requests_per_day, limits.for_model(model).tokens_per_day) == (5, 9)
+    assert limits.for_model("other").requests_per_day is None
 
 
 @pytest.mark.parametrize(
@@ -86,6 +140,19 @@ def test_the_defaults_are_those_of_the_contract() -> None:
         ('input = "a"\n[request]\nmodle = "x"', "modle", "[request]", "`model`"),
         ('input = "a"\n[request]\nparms = {}', "parms", "[request]", "`params`"),
         ('input = "a"\n[limits]\nrequest_per_minute = 5', "request_per_minute", "[limits]", "`requests_per_minute`"),
+        ('input = "a"\n[limits]\nrequests_per_days = 5', "requests_per_days", "[limits]", "`requests_per_day`"),
+        ('input = "a"\n[limits]\ndaily_rest = "00:00 UTC"', "daily_rest", "[limits]", "`daily_reset`"),
+        ('input = "a"\n[limits]\nmodels = 5', "models", "[limits]", "requests_per_day, "),
+        ('input = "a"\n[limits]\n"acme/small" = 5', "acme/small", "[limits]", "requests_per_day, "),
+        (
+            'input = "a"\n[limits."acme/small"]\nrequest_per_day = 5',
+            "request_per_day",
+            '[limits."acme/small"]',
+            "`requests_per_day`",
+        ),
+        ('input = "a"\n[limits.tiny]\nscope = "model"', "scope", "[limits.tiny]", "token_accounting"),
+        ('input = "a"\n[limits.tiny.deeper]\nscope = "model"', "deeper", "[limits.tiny]", "token_accounting"),
+        ('input = "a"\n[run]\non_daily_limits = "park"', "on_daily_limits", "[run]", "`on_daily_limit`"),
         ('input = "a"\n[retry]\nattemps = 5', "attemps", "[retry]", "`attempts`"),
         ('input = "a"\n[retry]\nqqqqqqqq = 5', "qqqqqqqq", "[retry]", "attempts, timeout"),
         ('input = "a"\n"" = 5', "", "the job", "input, output"),
@@ -125,6 +192,32 @@ def test_parameters_may_have_any_name() -> None:
         ('input = "a"\n[limits]\ntokens_per_minute = 1' + "0" * 400, "limits.tokens_per_minute"),
         ('input = "a"\n[limits]\nconcurrency = 0', "limits.concurrency"),
         ('input = "a"\n[limits]\nconcurrency = "many"', "limits.concurrency"),
+        ('input = "a"\n[limits]\nrequests_per_day = 0', "limits.requests_per_day is not"),
+        ('input = "a"\n[limits]\ntokens_per_day = 1.5', "`limits.tokens_per_day`"),
+        ('input = "a"\n[limits]\ntokens_per_day = 1' + "0" * 16, "limits.tokens_per_day is not"),
+        ('input = "a"\n[limits]\nmax_concurrency = 0', "limits.max_concurrency is not"),
+        ('input = "a"\n[limits]\nmax_concurrency = "auto"', "`limits.max_concurrency`"),
+        ('input = "a"\n[limits]\nconcurrency = 9\nmax_concurrency = 8', "concurrency = 9 is more than max_concurrency"),
+        ('input = "a"\n[limits]\ndaily_reset = "noon"', "limits.daily_reset: 'noon' is no daily reset"),
+        ('input = "a"\n[limits]\ndaily_reset = 0', "`limits.daily_reset`"),
+        ('input = "a"\n[limits]\ndaily_reset = 00:00:00', "`limits.daily_reset`"),
+        ('input = "a"\n[limits]\ntoken_accounting = "completion"', "`limits.token_accounting`"),
+        ('input = "a"\n[limits]\nscope = "key"', "`limits.scope`"),
+        ('input = "a"\nlimits = 5', "`limits`"),
+        ('input = "a"\n[[limits]]\nconcurrency = 5', "`limits`"),
+        ('input = "a"\n[limits]\nconcurrency = { max = 5 }', "`limits.concurrency`"),
+        ('input = "a"\n[limits."acme/small"]\ntokens_per_day = "5"', '`limits."acme/small".tokens_per_day`'),
+        ('input = "a"\n[limits."acme/small"]\ntokens_per_day = 0', 'limits."acme/small".tokens_per_day is not'),
+        ('input = "a"\n[limits.tiny]\ndaily_reset = "0:00 Mars"', "limits.tiny.daily_reset: there is no zone 'Mars'"),
+        (
+            'input = "a"\n[limits]\nconcurrency = 9\n[limits.tiny]\nmax_concurrency = 8',
+            "limits.tiny.concurrency = 9 is more than max_concurrency = 8",
+        ),
+        (
+            'input = "a"\n[limits]\nscope = "account"\n[limits."acme/small"]\ntokens_per_day = 5',
+            'counts all models together: [limits."acme/small"]',
+        ),
+        ('input = "a"\n[run]\non_daily_limit = "stop"', "`run.on_daily_limit`"),
         ('input = "a"\n[retry]\nattempts = 0', "retry.attempts"),
         ('input = "a"\n[retry]\ntimeout = 0', "retry.timeout"),
         ('input = "a"\n[retry]\ntimeout = -5', "retry.timeout"),
@@ -164,6 +257,7 @@ def test_what_is_no_toml_is_told_so(content: bytes) -> None:
 
 PIECES = st.lists(
     st.sampled_from(["input", "=", '"a"', "\n", "[limits]", "[request.params]", "n", "5", "1e999", "nan", "{", "}"])
+    | st.sampled_from(["[limits.a]", "[limits.models]", "daily_reset", "scope", "max_concurrency", "[run]", "-"])
     | st.sampled_from(["[", "]", ".", "concurrency", '"auto"', "timeout", "[retry]", "true", "2020-01-01", "gateway"]),
     max_size=12,
 ).map(" ".join)
@@ -243,11 +337,79 @@ def test_options_that_say_nothing_change_nothing() -> None:
     assert with_options(job, {"": {"output": None}, "limits": {"concurrency": None}}) == job
 
 
+def test_a_limit_that_is_an_option_holds_for_every_model() -> None:
+    limits = with_options(parsed(WHOLE), {"limits": {"requests_per_minute": 600, "token_accounting": None}}).limits
+    assert {limits.for_model(model).requests_per_minute for model in ("acme/small", "tiny", "other")} == {600}
+    assert limits.for_model("acme/small").reset == (8, 30, "Europe/Berlin")
+    assert limits.for_model("tiny").token_accounting == "settled"
+
+
+@pytest.mark.parametrize(
+    ("text", "reset"),
+    [
+        ("00:00 UTC", (0, 0, "UTC")),
+        ("00:00 America/Los_Angeles", (0, 0, "America/Los_Angeles")),
+        (" 8:05  Asia/Kathmandu ", (8, 5, "Asia/Kathmandu")),
+        ("23:59 America/Argentina/Buenos_Aires", (23, 59, "America/Argentina/Buenos_Aires")),
+    ],
+)
+def test_a_daily_reset_is_a_time_and_a_zone(text: str, reset: tuple[int, int, str]) -> None:
+    assert parse_reset(text) == reset
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "write a time and a zone"),
+        ("UTC", "write a time and a zone"),
+        ("00:00", "write a time and a zone"),
+        ("24:00 UTC", "write a time and a zone"),
+        ("12:60 UTC", "write a time and a zone"),
+        ("12:5 UTC", "write a time and a zone"),
+        ("-1:00 UTC", "write a time and a zone"),
+        ("\u0661\u0662:00 UTC", "write a time and a zone"),
+        ("00:00 utcc", "did you mean 'UTC'?"),
+        ("08:30 Berlin", "did you mean 'Europe/Berlin'?"),
+        ("08:30 america/los angeles", "did you mean 'America/Los_Angeles'?"),
+        ("08:30 Amerika/New_York", "did you mean 'America/New_York'?"),
+        ("08:30 America", "no zone 'America'"),
+        ("08:30 +02:00", "write UTC, or one such as Europe/Berlin"),
+        ("08:30 ../../etc/passwd", "no zone"),
+        ("08:30 /etc/localtime", "no zone"),
+        ("08:30 zone.tab", "no zone"),
+        ("08:30 U\0C", "no zone"),
+        ("08:30 \ud800", "no zone"),
+        ("08:30 " + "x" * 5000, "no zone"),
+    ],
+)
+def test_what_is_no_daily_reset_is_told_what_to_write(text: str, words: str) -> None:
+    with pytest.raises(ValueError, match=r"no daily reset|no zone") as caught:
+        parse_reset(text)
+    assert words in str(caught.value)
+
+
+ZONE_LIKE = st.sampled_from(["UTC", "Europe", "/", "Berlin", ".", "..", " ", "\0", "EST5EDT", "%", "tzdata"])
+
+
+@given(
+    st.text(max_size=20)
+    | st.lists(ZONE_LIKE | st.text(max_size=3), max_size=5).map(lambda zone: "7:00 " + "".join(zone))
+)
+def test_no_text_raises_anything_but_what_to_write(text: str) -> None:
+    with suppress(ValueError):
+        hour, minute, zone = parse_reset(text)
+        assert (hour in range(24), minute in range(60), ZoneInfo(zone).key) == (True, True, zone)
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         ({"limits": {"concurrency": "lots"}}, "concurrency"),
         ({"limits": {"requests_per_minute": 10**400}}, "requests_per_minute"),
+        ({"limits": {"max_concurrency": 32}}, "limits.concurrency = 64 is more than max_concurrency = 32"),
+        ({"limits": {"daily_reset": "24:00 UTC"}}, "limits.daily_reset: '24:00 UTC' is no daily reset"),
+        ({"limits": {"token_accounting": "both"}}, "limits.token_accounting"),
+        ({"run": {"on_daily_limit": "stop"}}, "run.on_daily_limit"),
         ({"retry": {"timeout": float("inf")}}, "retry.timeout"),
         ({"retry": {"attempts": 0}}, "retry.attempts"),
         ({"request": {"params": {"n": 4}}}, "repeat the rows"),

@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 import click
@@ -22,7 +22,7 @@ from batchrunner.cli.terminal import safe_text
 from batchrunner.cli.types import Amount, Concurrency, Parameter, Seconds
 from batchrunner.errors import InputError, NoKeyError, UsageError
 from batchrunner.job.load import load_job, with_options
-from batchrunner.job.schema import KEY_VARIABLES, Job
+from batchrunner.job.schema import KEY_VARIABLES, Job, LimitsTable
 from batchrunner.report.summary import Summary, Units, line, usage_of
 from batchrunner.runner.session import Result, Settings, run_job
 from batchrunner.sink import write_summary
@@ -66,7 +66,22 @@ Run the same command again to go on where it stopped; a finished job sends nothi
 @click.option("--rpm", "requests_per_minute", type=Amount(), metavar="N", help="Limit: requests per minute.")
 @click.option("--tps", "tokens_per_second", type=Amount(), metavar="N", help="Limit: tokens per second.")
 @click.option("--tpm", "tokens_per_minute", type=Amount(), metavar="N", help="Limit: tokens per minute.")
+@click.option("--rpd", "requests_per_day", type=Amount(), metavar="N", help="Limit: requests per day.")
+@click.option("--tpd", "tokens_per_day", type=Amount(), metavar="N", help="Limit: tokens per day.")
+@click.option("--daily-reset", metavar='"HH:MM ZONE"', help="When days end for the gateway [00:00 UTC]")
+@click.option(
+    "--token-accounting",
+    type=click.Choice(["settled", "upfront"]),
+    help="The gateway counts tokens as used, or prompt + max_tokens [settled]",
+)
 @click.option("--concurrency", type=Concurrency(), metavar="N|auto", help="Requests in flight at most [auto]")
+@click.option("--max-concurrency", type=Amount(), metavar="N", help="What auto may reach.")
+@click.option(
+    "--on-daily-limit",
+    type=click.Choice(["wait", "park"]),
+    help="When the day's quota is gone [wait on a terminal, else park]",
+)
+@click.option("--now", "ignore_resume_at", is_flag=True, help="Start even before an earlier run's resume_at.")
 @click.option("--attempts", type=click.IntRange(min=1), metavar="N", help="Tries for a row [6]")
 @click.option("--timeout", type=Seconds(), metavar="SECONDS", help="Time for one try [1200]")
 @click.option(
@@ -115,8 +130,9 @@ def _job(chosen: dict[str, Any], *, simulate: bool) -> Job:
             "": {"output": chosen["output"]},
             "gateway": {name: chosen[name] for name in ("base_url", "api_key_env", "auth_scheme")},
             "request": {name: chosen[name] for name in ("prompt", "system")} | {"model": model, "params": params},
-            "limits": {name: chosen[name] for name in chosen if "_per_" in name or name == "concurrency"},
+            "limits": {name: chosen[name] for name in LimitsTable.__struct_fields__ if name in chosen},
             "retry": {name: chosen[name] for name in ("attempts", "timeout")},
+            "run": {"on_daily_limit": chosen["on_daily_limit"]},
         },
     )
 
@@ -149,7 +165,14 @@ def _settings(job: Job, chosen: dict[str, Any], *, simulate: bool) -> Settings:
         allow_insecure_http=chosen["allow_insecure_http"],
         max_outage_seconds=chosen["max_outage"],
         identity_url="simulated" if simulate else None,
+        on_daily_limit=on_daily_limit(job),
+        ignore_resume_at=chosen["ignore_resume_at"],
     )
+
+
+def on_daily_limit(job: Job) -> Literal["wait", "park"]:
+    """As the job says; else wait where somebody watches, and leave a script or timer its process back."""
+    return job.run.on_daily_limit or ("wait" if sys.stderr.isatty() else "park")
 
 
 def _state_home() -> Path:

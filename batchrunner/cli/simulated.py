@@ -13,20 +13,27 @@ LATENCY_SPREAD = "0.3"
 _OPTIONS = {
     "requests_per_second": "--rps",
     "requests_per_minute": "--rpm",
+    "requests_per_day": "--rpd",
     "tokens_per_second": "--tps",
     "tokens_per_minute": "--tpm",
+    "tokens_per_day": "--tpd",
 }
 
 
 @contextmanager
 def simulated_gateway(limits: LimitsTable) -> Iterator[str]:
-    """Start it; the value is its base URL. A hard kill of this process takes it along."""
+    """Start it; the value is its base URL. A hard kill of this process takes it along.
+
+    Every model has the common limits, and days end at 00:00 UTC: more the simulator does not know.
+    """
     command = [sys.executable, "-m", "batchrunner", "simulate", "--port", "0", "--until-stdin-closes"]
     command += ["--latency", LATENCY_SECONDS, "--latency-spread", LATENCY_SPREAD, "--auth-scheme", "any"]
     for name, option in _OPTIONS.items():
         amount = getattr(limits, name)
         if amount is not None:
             command += [option, str(amount)]
+    if limits.token_accounting == "upfront":
+        command += ["--token-accounting", "upfront"]
     with subprocess.Popen(  # noqa: S603 - our own command, no shell
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
     ) as process:

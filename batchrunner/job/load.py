@@ -5,18 +5,23 @@ Reading (`load_job`) is apart from parsing (`parse_job`), which touches no file.
 
 import difflib
 import math
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from batchrunner.errors import InputError, UsageError
-from batchrunner.job.schema import Job, Table
+from batchrunner.job.reset import parse_reset
+from batchrunner.job.schema import Job, LimitsTable, ModelLimits, Table
 
 LARGEST_FILE = 2**20
 LARGEST_LIMIT = 10**15
+
+SomeTable = TypeVar("SomeTable", bound=Table)
+_LIMITS = frozenset(LimitsTable.__struct_fields__) - {"models"}  # what [limits] says in words of its own
 
 
 def load_job(path: Path) -> Job:
@@ -42,23 +47,43 @@ def parse_job(content: bytes, *, name: str) -> Job:
     unknown = _unknown_key(tables, Job, ())
     if unknown is not None:
         raise UsageError(f"{name}: {unknown}.")
+    if isinstance(tables.get("limits"), dict):
+        tables["limits"] = _with_models(tables["limits"], name)
     return _checked(tables, name)
 
 
 def with_options(job: Job, options: Mapping[str, Mapping[str, Any]]) -> Job:
-    """The job with options put over it: `{"limits": {"requests_per_minute": 600}}`; None is not said."""
+    """The job with options put over it: `{"limits": {"requests_per_minute": 600}}`; None is not said.
+
+    A limit that is an option holds for every model, also for one that has a table of its own.
+    """
     tables = msgspec.to_builtins(job)
     for table, values in options.items():
+        said = {key: value for key, value in values.items() if value is not None}
         target = tables if table == "" else tables[table]
-        target.update({key: value for key, value in values.items() if value is not None})
+        target.update(said)
+        if table == "limits":
+            for own in target["models"].values():
+                own.update(dict.fromkeys(own.keys() & said))
     return _checked(tables, "the options")
 
 
+def _with_models(limits: dict[str, Any], name: str) -> dict[str, Any]:
+    """[limits] as its record has it: the tables within it, each named after a model, gathered under `models`."""
+    models = {
+        key: _converted(value, ModelLimits, name, ("limits", key))
+        for key, value in limits.items()
+        if _is_of_a_model(key, value)
+    }
+    return {key: value for key, value in limits.items() if key not in models} | {"models": models}
+
+
+def _is_of_a_model(key: str, value: Any) -> bool:
+    return isinstance(value, dict) and key not in _LIMITS
+
+
 def _checked(tables: dict[str, Any], name: str) -> Job:
-    try:
-        job = msgspec.convert(tables, Job)
-    except msgspec.ValidationError as error:
-        raise UsageError(f"{name}: {error}.".replace("`$.", "`")) from error
+    job = _converted(tables, Job, name)
     gateway = msgspec.structs.replace(job.gateway, base_url=job.gateway.base_url.rstrip("/"))
     job = msgspec.structs.replace(job, gateway=gateway)
     fault = next(_faults(job), None)
@@ -67,10 +92,15 @@ def _checked(tables: dict[str, Any], name: str) -> Job:
     return job
 
 
-def _faults(job: Job) -> Any:
-    for key, value in msgspec.structs.asdict(job.limits).items():
-        if isinstance(value, int) and not 1 <= value <= LARGEST_LIMIT:
-            yield f"limits.{key} is not a number from 1 to {LARGEST_LIMIT}"
+def _converted(tables: dict[str, Any], table: type[SomeTable], name: str, place: tuple[str, ...] = ()) -> SomeTable:
+    try:
+        return msgspec.convert(tables, table)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{name}: {error}.".replace("`$.", f"`{_dotted((*place, ''))}")) from error
+
+
+def _faults(job: Job) -> Iterator[str]:
+    yield from _faults_of_limits(job.limits)
     if job.retry.attempts < 1:
         yield f"retry.attempts = {job.retry.attempts} is less than 1"
     if not 0 < job.retry.timeout < math.inf:
@@ -84,12 +114,35 @@ def _faults(job: Job) -> Any:
             yield f"the parameter {name} has a place of its own: --model, or the rows"
 
 
+def _faults_of_limits(limits: LimitsTable) -> Iterator[str]:
+    yield from _faults_of_lane(limits, "limits")
+    for model in limits.models:
+        place = _dotted(("limits", model))
+        yield from _faults_of_lane(limits.for_model(model), place)
+        if limits.scope == "account":
+            yield f'limits.scope = "account" counts all models together: [{place}] can\'t have limits of its own'
+
+
+def _faults_of_lane(lane: LimitsTable, place: str) -> Iterator[str]:
+    for key, value in msgspec.structs.asdict(lane).items():
+        if isinstance(value, int) and not 1 <= value <= LARGEST_LIMIT:
+            yield f"{place}.{key} is not a number from 1 to {LARGEST_LIMIT}"
+    most = lane.max_concurrency
+    if isinstance(lane.concurrency, int) and most is not None and lane.concurrency > most:
+        yield f"{place}.concurrency = {lane.concurrency} is more than max_concurrency = {most}"
+    try:
+        parse_reset(lane.daily_reset)
+    except ValueError as error:
+        yield f"{place}.daily_reset: {error}"
+
+
 def _unknown_key(tables: Mapping[str, Any], table: type[Table], place: tuple[str, ...]) -> str | None:
     fields = {field.name: field.type for field in msgspec.structs.fields(table)}
+    fields.pop("models", None)  # its tables stand in [limits] itself
     for key, value in tables.items():
-        if key not in fields:
+        inner = ModelLimits if table is LimitsTable and _is_of_a_model(key, value) else fields.get(key)
+        if inner is None:
             return _advice(key, fields, place)
-        inner = fields[key]
         if isinstance(inner, type) and issubclass(inner, Table) and isinstance(value, dict):
             found = _unknown_key(value, inner, (*place, key))
             if found is not None:
@@ -98,7 +151,12 @@ def _unknown_key(tables: Mapping[str, Any], table: type[Table], place: tuple[str
 
 
 def _advice(key: str, fields: Mapping[str, Any], place: tuple[str, ...]) -> str:
-    where = f"the table [{'.'.join(place)}]" if place else "the job"
+    where = f"the table [{_dotted(place)}]" if place else "the job"
     near = difflib.get_close_matches(key, fields, n=1, cutoff=0.5)
     hint = f"did you mean `{near[0]}`?" if near else f"known here: {', '.join(fields)}"
     return f"{where} has no key `{key}`; {hint}"
+
+
+def _dotted(place: tuple[str, ...]) -> str:
+    """The key as TOML writes it: limits."acme/small".concurrency."""
+    return ".".join(key if re.fullmatch(r"[\w-]*", key, re.ASCII) else f'"{key}"' for key in place)

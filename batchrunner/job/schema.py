@@ -5,6 +5,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from batchrunner.job.reset import parse_reset
+
 BASE_URL = "https://inference.baseten.co/v1"
 KEY_VARIABLES = ("BATCHRUNNER_API_KEY", "BASETEN_API_KEY")
 
@@ -31,14 +33,45 @@ class RequestTable(Table, frozen=True):
     params: dict[str, Any] = {}
 
 
-class LimitsTable(Table, frozen=True):
-    """What the account may use; None is not limited, or not known."""
+class Amounts(Table, frozen=True):
+    """What may be used in a second, a minute, a day, and be in flight; None is not limited, or not known."""
 
     requests_per_second: int | None = None
     requests_per_minute: int | None = None
+    requests_per_day: int | None = None
     tokens_per_second: int | None = None
     tokens_per_minute: int | None = None
+    tokens_per_day: int | None = None
+    max_concurrency: int | None = None
+
+
+class ModelLimits(Amounts, frozen=True):
+    """What is different for one model, `[limits."acme/small"]`; None is as for every model."""
+
+    daily_reset: str | None = None
+    token_accounting: Literal["settled", "upfront"] | None = None
+    concurrency: int | Literal["auto"] | None = None
+
+
+class LimitsTable(Amounts, frozen=True):
+    """What each model, or the account, may use. `models` holds the tables within this one, by their models' names."""
+
+    daily_reset: str = "00:00 UTC"
+    token_accounting: Literal["settled", "upfront"] = "settled"
     concurrency: int | Literal["auto"] = "auto"
+    scope: Literal["model", "account"] = "model"
+    models: dict[str, ModelLimits] = {}
+
+    def for_model(self, model: str) -> "LimitsTable":
+        """The limits of one model's lane: what its own table says, else what is said for all."""
+        own = msgspec.structs.asdict(self.models.get(model, ModelLimits()))
+        said = {name: value for name, value in own.items() if value is not None}
+        return msgspec.structs.replace(self, models={}, **said)
+
+    @property
+    def reset(self) -> tuple[int, int, str]:
+        """`daily_reset` as hour, minute and zone."""
+        return parse_reset(self.daily_reset)
 
 
 class Retry(Table, frozen=True):
@@ -46,6 +79,12 @@ class Retry(Table, frozen=True):
 
     attempts: int = 6
     timeout: float = 1200.0
+
+
+class RunTable(Table, frozen=True):
+    """How the run goes. Without `on_daily_limit` it waits where somebody watches and parks elsewhere."""
+
+    on_daily_limit: Literal["wait", "park"] | None = None
 
 
 class Job(Table, frozen=True):
@@ -57,6 +96,7 @@ class Job(Table, frozen=True):
     request: RequestTable = RequestTable()
     limits: LimitsTable = LimitsTable()
     retry: Retry = Retry()
+    run: RunTable = RunTable()
 
     @property
     def input_path(self) -> Path:

@@ -14,8 +14,8 @@ _AROUND = range(-2, 3)  # days: zones are up to 14 hours from UTC
 class Reset:
     """When a gateway's day ends: a time of day in a zone (of the IANA database).
 
-    There is one reset for each date. A time that the clocks show twice is taken the first time, one that they skip
-    by the offset before the gap (RFC 5545, 3.3.5), so that days have 23 to 25 hours and never none.
+    There is one reset for each date, so days have 23 to 25 hours: a time that the clocks show twice is taken the first
+    time, one that they skip by the offset before the gap (RFC 5545, 3.3.5). A date that a zone left out is no day.
     """
 
     hour: int

@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 import msgspec
@@ -48,6 +48,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     allow_insecure_http: bool = False
     max_outage_seconds: float = 900.0
     identity_url: str | None = None
+    on_daily_limit: Literal["wait", "park"] = "park"
+    ignore_resume_at: bool = False
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):

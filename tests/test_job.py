@@ -370,6 +370,7 @@ def test_a_daily_reset_is_a_time_and_a_zone(text: str, reset: tuple[int, int, st
         ("\u0661\u0662:00 UTC", "write a time and a zone"),
         ("00:00 utcc", "did you mean 'UTC'?"),
         ("08:30 Berlin", "did you mean 'Europe/Berlin'?"),
+        ("08:30 rome", "did you mean 'Europe/Rome'?"),
         ("08:30 america/los angeles", "did you mean 'America/Los_Angeles'?"),
         ("08:30 Amerika/New_York", "did you mean 'America/New_York'?"),
         ("08:30 America", "no zone 'America'"),

@@ -23,5 +23,5 @@ def parse_reset(text: str) -> tuple[int, int, str]:
 def _advice(zone: str) -> str:
     """The nearest zone, by its whole name or its last part: Berlin is near Europe/Berlin."""
     names = {part.casefold(): name for name in sorted(available_timezones()) for part in (name, name.split("/")[-1])}
-    near = difflib.get_close_matches(zone.replace(" ", "_").casefold(), names, n=1)
+    near = difflib.get_close_matches(zone.casefold(), names, n=1)
     return f"did you mean {names[near[0]]!r}?" if near else "write UTC, or one such as Europe/Berlin"

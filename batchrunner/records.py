@@ -21,7 +21,8 @@ class Kind(StrEnum):
     EMPTY_ANSWER = "empty_answer"  # a completion without text and without tool calls
     SERVER_ERROR = "server_error"  # 500 and other 5xx
     TIMEOUT = "timeout"  # no whole answer within the time for one try
-    RATE_LIMITED = "rate_limited"  # 429 of a rate or of concurrency
+    RATE_LIMITED = "rate_limited"  # 429 of a rate
+    CONCURRENCY = "concurrency"  # 429 of requests in flight
     DAILY_LIMIT = "daily_limit"  # 429 of a daily quota
     UNAVAILABLE = "unavailable"  # no capacity: 502, 503, 504, 529
     UNREACHABLE = "unreachable"  # no connection: refused, no such host, TLS

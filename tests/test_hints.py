@@ -1,4 +1,4 @@
-"""What a gateway says of waiting: every dialect that is claimed, and no words that raise."""
+"""What a refusal says: the grammar and the order of hints, the classes of 429s, and no words that raise."""
 
 import json
 import time
@@ -9,7 +9,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from batchrunner.limits.hints import DAILY_SECONDS, LONGEST_SECONDS, class_of_429, retry_after_seconds
+from batchrunner.limits.hints import (
+    DAILY_SECONDS,
+    LONGEST_BODY,
+    LONGEST_SECONDS,
+    Refusal,
+    read_refusal,
+    retry_after_seconds,
+)
 from batchrunner.records import Kind
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC).timestamp()
@@ -33,7 +40,9 @@ def wait(*, body: bytes | str = b"", **headers: str) -> float | None:
         ("Mon, 23 Nov 2026 12:00:30 GMT", 30.0),
         ("Mon, 23 Nov 2026 13:00:30 +0100", 30.0),
         ("Monday, 23-Nov-26 12:00:30 GMT", 30.0),
+        ("Mon Nov 23 12:00:30 2026", 30.0),
         ("Tue, 24 Nov 2026 00:00:00 GMT", 12 * 3600.0),
+        ("20s", 20.0),
     ],
 )
 def test_retry_after_is_seconds_or_a_date(text: str, seconds: float) -> None:
@@ -54,7 +63,6 @@ def test_retry_after_is_seconds_or_a_date(text: str, seconds: float) -> None:
         "9" * 400,
         "93601",
         "soon",
-        "5, 7",
         "1 2 3 4 5 6",
         "Mon, 99 Nov 2026 12:00:00 GMT",
         "Mon, 23 Nov 2026 99:00:00 GMT",
@@ -62,7 +70,6 @@ def test_retry_after_is_seconds_or_a_date(text: str, seconds: float) -> None:
         "Wed, 25 Nov 2026 12:00:00 GMT",
         "Fri, 31 Dec 9999 23:59:59 GMT",
         "Fri, 31 Dec 9999 23:59:59 -2359",
-        "Sat, 01 Jan 0001 00:00:00 +2359",
         "Mon, 23 Nov 99999999999 12:00:00 GMT",
         "\x00",
         "é",
@@ -82,8 +89,33 @@ def test_a_date_without_a_zone_is_in_utc_wherever_we_are(monkeypatch: pytest.Mon
         time.tzset()
 
 
-def test_a_date_that_has_passed_asks_for_no_wait() -> None:
-    assert not wait(retry_after="Mon, 23 Nov 2026 11:59:00 GMT")
+@pytest.mark.parametrize("text", ["Mon, 23 Nov 2026 11:59:00 GMT", "Sat, 01 Jan 0001 00:00:00 +2359"])
+def test_a_date_that_has_passed_asks_for_no_wait(text: str) -> None:
+    assert wait(retry_after=text) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("date", "seconds"),
+    [("Mon, 23 Nov 2026 12:00:20 GMT", 10.0), ("Mon, 23 Nov 2026 02:00:00 GMT", 36030.0), ("today", 30.0), ("", 30.0)],
+)
+def test_a_date_is_measured_against_the_clock_of_the_gateway(date: str, seconds: float) -> None:
+    assert wait(retry_after="Mon, 23 Nov 2026 12:00:30 GMT", date=date) == seconds
+    assert wait(date=date, x_ratelimit_remaining="0", x_ratelimit_reset="2026-11-23T12:00:30Z") == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("5, 7", 5.0),
+        ("7, 5, nonsense", 5.0),
+        ("-1, 7", 7.0),
+        ("1e9, 7", 7.0),
+        ("Mon, 23 Nov 2026 12:00:30 GMT, Mon, 23 Nov 2026 12:00:20 GMT", 20.0),
+        ("40, Mon, 23 Nov 2026 12:00:30 GMT", 30.0),
+    ],
+)
+def test_of_a_header_that_came_twice_the_smallest_value_counts(text: str, seconds: float) -> None:
+    assert wait(retry_after=text) == seconds
 
 
 @pytest.mark.parametrize("name", ["retry_after_ms", "x_ms_retry_after_ms"])
@@ -115,7 +147,24 @@ def test_azure_counts_in_milliseconds(name: str, text: str, seconds: float | Non
         ('{"retry_after": {}}', None),
         ('["retry_after"]', None),
         ("try again in " + "9" * 400 + "s", None),
-        ("try again in 5 minutes", None),
+        ("Please try again in 6m0s.", 360.0),
+        ("Please try again in 2m59.56s. Visit", 179.56),
+        ("Please try again in 1h2m3s", 3723.0),
+        ("try again in 5 minutes", 300.0),
+        ("Try again in 1 hour, 2 minutes and 3 seconds.", 3723.0),
+        ("retry after 20 secs", 20.0),
+        ("retrying in 1m", 60.0),
+        ("try again in 1 day", 86400.0),
+        ("try again in 2 days", None),
+        ("try again in 5 months", None),
+        ("try again in 5", None),
+        ('{"error":{"message":"Slow down","retry_after":12}}', 12.0),
+        ('{"error":{"retry_after":"12"}}', 12.0),
+        ('{"retry_after": -1, "error": {"retry_after": 4}}', 4.0),
+        ('{"error":{"details":[{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"34.07s"}]}}', 34.07),
+        ('{"error":{"metadata":{"raw":"{\\"retryDelay\\": \\"34s\\", \\"retry_after\\": 30}"}}}', 30.0),
+        ('{"retryDelay": "1000000s"}', None),
+        ('{"retry_after": 1.' + "0" * 40 + "e9}", None),
         ("try again later", None),
         ("", None),
     ],
@@ -134,12 +183,88 @@ def test_a_hint_in_the_body_is_found(body: str, seconds: float | None) -> None:
         ({"retry_after": "-2"}, '{"retry_after": 9}', 9.0),
         ({"retry_after": "nonsense"}, '{"retry_after": 9}', 9.0),
         ({"retry_after": "Mon, 23 Nov 2026 12:00:05 GMT"}, '{"retry_after": 9}', 5.0),
+        ({"retry_after": "2", "x_ratelimit_remaining_requests": "0", "x_ratelimit_reset_requests": "30s"}, "", 2.0),
+        ({"retry_after": "2", "ratelimit": '"default";r=0;t=30'}, "", 2.0),
+        ({"ratelimit": '"default";r=0;t=30'}, "try again in 3s", 3.0),
+        ({}, '{"retryDelay": "4s", "message": "try again in 3s", "retry_after": 9}', 9.0),
+        ({}, '{"message": "try again in 3s", "retryDelay": "4s"}', 4.0),
     ],
 )
-def test_headers_come_before_the_body_and_the_finer_before_the_coarser(
+def test_headers_come_before_the_body_the_finer_before_the_coarser_and_resets_last(
     headers: dict[str, str], body: str, seconds: float
 ) -> None:
     assert wait(body=body, **headers) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "20s"}, 20.0),
+        ({"x-ratelimit-remaining-requests": "1", "x-ratelimit-reset-requests": "20s"}, None),
+        ({"x-ratelimit-remaining-requests": "0"}, None),
+        (
+            {
+                "x-ratelimit-remaining-requests": "0",
+                "x-ratelimit-reset-requests": "20s",
+                "x-ratelimit-remaining-tokens": "0",
+                "x-ratelimit-reset-tokens": "6m0s",
+            },
+            360.0,
+        ),
+        (
+            {
+                "x-ratelimit-remaining-requests": "0",
+                "x-ratelimit-reset-requests": "20s",
+                "x-ratelimit-remaining-tokens": "9",
+                "x-ratelimit-reset-tokens": "6m0s",
+            },
+            20.0,
+        ),
+    ],
+)
+def test_the_longest_reset_of_what_is_exhausted_is_waited_for(headers: dict[str, str], seconds: float | None) -> None:
+    assert retry_after_seconds(headers, b"", NOW) == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("1s", 1.0),
+        ("0s", 0.0),
+        ("120ms", 0.12),
+        ("6m0s", 360.0),
+        ("2m59.56s", 179.56),
+        ("1h0m0.5s", 3600.5),
+        ("1s120ms", 1.12),
+        ("37.26", 37.26),
+        ("0", 0.0),
+        (str(NOW + 30), 30.0),
+        (str(int(NOW + 30) * 1000), 30.0),
+        (str(NOW - 30), 0.0),
+        ("2026-11-23T12:00:30Z", 30.0),
+        ("2026-11-23T13:00:30.123456789+01:00", 30.123456),
+        ("2026-11-23T12:00:30", 30.0),
+        ("2026-11-23T11:00:00Z", 0.0),
+        ("6m0s, 20s", 20.0),
+        ("999999", None),
+        ("1000000", None),
+        ("1e10", None),
+        ("5e11", None),
+        ("27h", None),
+        ("2026-11-25T12:00:00Z", None),
+        ("0001-01-01T00:00:00+23:59", 0.0),
+        ("-1", None),
+        ("-1s", None),
+        ("nan", None),
+        ("infs", None),
+        ("1s?", None),
+        ("ms", None),
+        ("", None),
+    ],
+)
+def test_a_reset_is_a_duration_a_number_or_an_instant(text: str, seconds: float | None) -> None:
+    found = wait(x_ratelimit_remaining_tokens="0", x_ratelimit_reset_tokens=text)
+    assert found == (None if seconds is None else pytest.approx(seconds))
 
 
 @given(st.floats(0.0, LONGEST_SECONDS))
@@ -211,28 +336,58 @@ GEMINI_RATE = (
         ('{"error":{"type":"rate_limit_error","code":"enforced_spend_limit_reached"}}', Kind.BILLING),
         ('{"error":{"code":"billing_hard_limit_reached"}}', Kind.BILLING),
         ("INSUFFICIENT_QUOTA and the daily limit", Kind.BILLING),
+        ('{"message":"Monthly token quota exceeded"}', Kind.BILLING),
+        ("Limit of 1000000 tokens per month reached", Kind.BILLING),
+        ("Requests rate limit exceeded. For more, upgrade for $20 per month.", Kind.RATE_LIMITED),
+        ('{"error":{"code":"concurrency_limit_exceeded"}}', Kind.CONCURRENCY),
+        ("Too many concurrent requests. See our page on daily limits.", Kind.CONCURRENCY),
+        ("x" * (LONGEST_BODY - 5) + "daily", Kind.DAILY_LIMIT),
+        ("x" * LONGEST_BODY + "daily", Kind.RATE_LIMITED),
     ],
 )
 def test_the_table_of_codes_and_phrases_tells_429s_apart(body: str, kind: Kind) -> None:
-    assert class_of_429(None, body.encode()) is kind
-    assert class_of_429(5.0, body.encode()) is kind
+    assert read_refusal({}, body.encode(), NOW).kind is kind
+    assert read_refusal({"retry-after": "5"}, body.encode(), NOW).kind is kind
 
 
 @pytest.mark.parametrize(
     ("seconds", "kind"),
     [
-        (None, Kind.RATE_LIMITED),
         (0.0, Kind.RATE_LIMITED),
         (float(DAILY_SECONDS), Kind.RATE_LIMITED),
         (DAILY_SECONDS + 0.1, Kind.DAILY_LIMIT),
         (float(LONGEST_SECONDS), Kind.DAILY_LIMIT),
     ],
 )
-def test_a_hint_of_more_than_a_quarter_of_an_hour_means_the_day(seconds: float | None, kind: Kind) -> None:
-    assert class_of_429(seconds, b"slow down") is kind
-    assert class_of_429(seconds, b"insufficient_quota") is Kind.BILLING
+def test_a_hint_of_more_than_a_quarter_of_an_hour_means_the_day(seconds: float, kind: Kind) -> None:
+    headers = {"retry-after": str(seconds)}
+    assert read_refusal(headers, b"slow down", NOW) == Refusal(kind=kind, wait_seconds=seconds)
+    assert read_refusal(headers, b"insufficient_quota", NOW).kind is Kind.BILLING
+    concurrency = kind if kind is Kind.DAILY_LIMIT else Kind.CONCURRENCY
+    assert read_refusal(headers, b"too many concurrent requests", NOW).kind is concurrency
 
 
-@given(st.none() | st.floats(0, LONGEST_SECONDS), st.binary(max_size=100))
-def test_no_body_of_a_429_raises(seconds: float | None, body: bytes) -> None:
-    assert class_of_429(seconds, body) in (Kind.RATE_LIMITED, Kind.DAILY_LIMIT, Kind.BILLING)
+@pytest.mark.parametrize(
+    ("body", "dimension"),
+    [
+        ('{"error":{"type":"tokens","code":"rate_limit_exceeded"}}', "tokens"),
+        ('{"error":{"type": "requests","code":"rate_limit_exceeded"}}', "requests"),
+        ("on tokens per min (TPM): Limit 30000, Used 29000, Requested 2000.", "tokens"),
+        ("on requests per min (RPM): Limit 3, Used 3, Requested 1.", "requests"),
+        ("limited by requests per minute and tokens per minute", None),
+        ("slow down", None),
+    ],
+)
+def test_the_exhausted_dimension_is_named_where_it_is_told(body: str, dimension: str | None) -> None:
+    assert read_refusal({}, body.encode(), NOW).dimension == dimension
+
+
+@pytest.mark.parametrize(
+    "piece", ["try again in ", '"retry_after":"', "9", "1s ", "1s, and ", '"quotaId":"', "monthly a ", '"', "[", "Mon,"]
+)
+def test_a_body_made_to_be_slow_is_read_quickly(piece: str) -> None:
+    text = piece * (8 * LONGEST_BODY // len(piece))
+    headers = {"retry-after": text, "x-ratelimit-reset-tokens": text, "ratelimit-policy": text, "date": text}
+    began = time.process_time()
+    read_refusal(headers, text.encode(), NOW)
+    assert time.process_time() - began < 1.0

@@ -54,6 +54,7 @@ def test_the_table_has_a_verdict_for_every_kind() -> None:
         (Kind.SERVER_ERROR, Verdict.AGAIN),
         (Kind.TIMEOUT, Verdict.AGAIN),
         (Kind.RATE_LIMITED, Verdict.LIMITED),
+        (Kind.CONCURRENCY, Verdict.LIMITED),
         (Kind.DAILY_LIMIT, Verdict.PARK),
         (Kind.UNAVAILABLE, Verdict.AGAIN),
         (Kind.UNREACHABLE, Verdict.AGAIN),
@@ -164,7 +165,14 @@ def test_an_answer_between_refusals_starts_the_count_anew() -> None:
 def test_only_what_was_turned_away_or_never_arrived_is_unpaid() -> None:
     maybe_paid = {Kind.RESET, Kind.TIMEOUT, Kind.SERVER_ERROR, Kind.INVALID_REPLY, Kind.EMPTY_ANSWER}
     assert not UNPAID & maybe_paid
-    assert {Kind.RATE_LIMITED, Kind.DAILY_LIMIT, Kind.UNREACHABLE, Kind.REFUSED, Kind.BILLING} <= UNPAID
+    assert {
+        Kind.RATE_LIMITED,
+        Kind.CONCURRENCY,
+        Kind.DAILY_LIMIT,
+        Kind.UNREACHABLE,
+        Kind.REFUSED,
+        Kind.BILLING,
+    } <= UNPAID
 
 
 STEPS = st.lists(

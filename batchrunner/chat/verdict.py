@@ -37,6 +37,7 @@ TABLE: dict[Kind, Verdict] = {
     Kind.SERVER_ERROR: Verdict.AGAIN,
     Kind.TIMEOUT: Verdict.AGAIN,
     Kind.RATE_LIMITED: Verdict.LIMITED,
+    Kind.CONCURRENCY: Verdict.LIMITED,
     Kind.DAILY_LIMIT: Verdict.PARK,
     Kind.UNAVAILABLE: Verdict.UNAVAILABLE,
     Kind.UNREACHABLE: Verdict.UNAVAILABLE,
@@ -47,7 +48,17 @@ TABLE: dict[Kind, Verdict] = {
 }
 
 # Kinds after which nothing was paid: the gateway turned the request away, or never saw it.
-UNPAID = frozenset({Kind.REJECTED, Kind.RATE_LIMITED, Kind.DAILY_LIMIT, Kind.UNREACHABLE, Kind.REFUSED, Kind.BILLING})
+UNPAID = frozenset(
+    {
+        Kind.REJECTED,
+        Kind.RATE_LIMITED,
+        Kind.CONCURRENCY,
+        Kind.DAILY_LIMIT,
+        Kind.UNREACHABLE,
+        Kind.REFUSED,
+        Kind.BILLING,
+    }
+)
 
 
 @dataclass(slots=True)

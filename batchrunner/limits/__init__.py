@@ -1,1 +1,4 @@
-"""The heart: how fast, and when not at all. Pure arithmetic in bucket, estimate, hints and lane; shells around it."""
+"""The heart: how fast, and when not at all.
+
+Pure arithmetic in bucket, estimate, hints, told, spans and lane; shells around it.
+"""

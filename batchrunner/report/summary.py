@@ -79,7 +79,7 @@ def line(summary: Summary) -> str:
         parts.append(f"{units.pending:,} pending")
     if summary.this_run.tries:
         parts.append(f"{summary.this_run.tries:,} tries in {summary.this_run.duration_s:.1f} s")
-    limited = sum(summary.failed_tries_by_kind.get(kind, 0) for kind in ("rate_limited", "daily_limit"))
+    limited = sum(summary.failed_tries_by_kind.get(kind, 0) for kind in ("rate_limited", "concurrency", "daily_limit"))
     parts.append(f"{limited:,} x 429")
     parts.append(f"{summary.usage['total_tokens']:,} tokens")
     if summary.in_doubt:

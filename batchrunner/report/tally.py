@@ -26,7 +26,7 @@ class Tally:
     @property
     def limited(self) -> int:
         """Tries answered 429."""
-        return self.failures[Kind.RATE_LIMITED] + self.failures[Kind.DAILY_LIMIT]
+        return sum(self.failures[kind] for kind in (Kind.RATE_LIMITED, Kind.CONCURRENCY, Kind.DAILY_LIMIT))
 
     def add(self, tried: Try | None, outcome: Outcome | None) -> None:
         """Fold one recorded entry in."""

@@ -1,13 +1,13 @@
 """What came over the wire, as a try and as a unit's outcome. Pure: where chat/ and limits/ meet over one reply."""
 
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 import msgspec
 
 from batchrunner.chat.reply import emptiness, understand
 from batchrunner.chat.verdict import UNPAID
-from batchrunner.limits.hints import class_of_429, retry_after_seconds
+from batchrunner.limits.hints import Refusal, read_refusal, retry_after_seconds
+from batchrunner.limits.spans import gateway_time
 from batchrunner.records import ErrorColumn, Failure, HttpReply, Kind, Outcome, Reply, Request, Try
 
 _NOT_COUNTED = UNPAID | {Kind.SERVER_ERROR, Kind.UNAVAILABLE}
@@ -16,13 +16,15 @@ _NOT_COUNTED = UNPAID | {Kind.SERVER_ERROR, Kind.UNAVAILABLE}
 class Came(msgspec.Struct, frozen=True, kw_only=True):
     """What one try brought. `reply` may stand beside a failure: an answer that is rejected is paid for too.
 
-    `hint_seconds`: what a refusal asks us to wait; `gateway_time`: Unix time as the gateway tells it.
+    `refusal`: what a 429 says; `hint_seconds`: what any failure asks us to wait; `gateway_time`: Unix time as the
+    gateway tells it.
     """
 
     sent_at: float
     latency_s: float
     reply: Reply | None
     failure: Failure | None
+    refusal: Refusal | None = None
     hint_seconds: float | None = None
     gateway_time: float | None = None
 
@@ -53,16 +55,18 @@ def read(came: HttpReply | Failure, *, sent_at: float, latency_s: float) -> Came
     if isinstance(understood, Reply):
         return Came(sent_at=sent_at, latency_s=latency_s, reply=understood, failure=emptiness(understood))
     now = sent_at + latency_s
-    hint = retry_after_seconds(came.headers, came.body, now)
+    refusal = None
     if understood.kind is Kind.RATE_LIMITED:
-        understood = msgspec.structs.replace(understood, kind=class_of_429(hint, came.body))
+        refusal = read_refusal(came.headers, came.body, now)
+        understood = msgspec.structs.replace(understood, kind=refusal.kind)
     return Came(
         sent_at=sent_at,
         latency_s=latency_s,
         reply=None,
         failure=understood,
-        hint_seconds=hint,
-        gateway_time=_date(came) or now,
+        refusal=refusal,
+        hint_seconds=refusal.wait_seconds if refusal else retry_after_seconds(came.headers, came.body, now),
+        gateway_time=gateway_time(came.headers, now),
     )
 
 
@@ -114,11 +118,3 @@ def failed_after(request: Request, came: Came, attempts: int) -> Outcome:
 def timestamp(now: float) -> str:
     """Unix time as RFC 3339 in UTC, to the millisecond."""
     return datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _date(came: HttpReply) -> float | None:
-    try:
-        date = parsedate_to_datetime(came.headers["date"])
-        return date.replace(tzinfo=date.tzinfo or UTC).timestamp()
-    except (KeyError, ValueError, IndexError, OverflowError):
-        return None

@@ -8,99 +8,149 @@ import sys
 import time
 from pathlib import Path
 from threading import Barrier, Thread
+from typing import Any
 
 import pytest
 
 from batchrunner.errors import StorageError
-from batchrunner.limits.account import Book
+from batchrunner.limits.account import Book, Entry, Found, Page
+from batchrunner.limits.day import Spent
+from batchrunner.limits.sharing import Member, Part
 
 KEY = "sky_ab12cd34.0123456789abcdef0123456789"
 URL = "https://gateway.example/v1"
 
 
-def leased(state_dir: Path, model: str = "acme/small", account: str = KEY) -> float:
-    """Until when a lane may have been used, as a new run finds it."""
+def entry(until: float, *, held: float = 10.0, day: str = "2026-11-24", leased: float = 0.0, **more: Any) -> Entry:
+    """What a process writes that may admit until then."""
+    part = Part(dimension="requests", window_seconds=60.0, amount=600.0, held=held, curve=[held])
+    member = Member(at=until - 0.6, until=until, parts=[part], day=day, day_requests=leased)
+    return Entry(member=member, **more)
+
+
+def use(state_dir: Path, written: Entry, *, model: str = "acme/small", account: str = KEY, me: str = "me") -> None:
+    """A process that writes once and is gone."""
+    book = Book(state_dir)
+    with book.meeting(book.lane_name(URL, account, model), me) as meeting:
+        meeting.entry = written
+    book.close()
+
+
+def page(state_dir: Path, model: str = "acme/small", account: str = KEY) -> Page:
+    """A lane's page as another process finds it; looking buries who is gone."""
     book = Book(state_dir)
     try:
-        return book.leased_until(book.lane_name(URL, account, model))
+        with book.meeting(book.lane_name(URL, account, model), "another") as meeting:
+            return meeting.page
     finally:
         book.close()
 
 
-def use(state_dir: Path, until: float, model: str = "acme/small", account: str = KEY) -> None:
-    """A run that leases a lane and ends."""
-    book = Book(state_dir)
-    book.extend(book.lane_name(URL, account, model), until)
-    book.close()
+def later(seconds: float = 0.5) -> float:
+    return time.monotonic() + seconds
 
 
-def test_a_lane_nobody_used_is_free(tmp_path: Path) -> None:
-    assert leased(tmp_path / "state" / "batchrunner") == float("-inf")
+def test_a_lane_nobody_used_is_an_empty_page(tmp_path: Path) -> None:
+    assert page(tmp_path / "state" / "batchrunner") == Page()
 
 
-def test_the_next_process_knows_until_when_a_killed_one_may_have_sent(tmp_path: Path) -> None:
+def test_the_next_process_finds_what_a_killed_one_wrote_last(tmp_path: Path) -> None:
     code = """if True:
         import os, pathlib, signal, sys, time
-        from batchrunner.limits.account import Book
+        from batchrunner.limits.account import Book, Entry
+        from batchrunner.limits.sharing import Member, Part
         book = Book(pathlib.Path(sys.argv[1]))
-        until = time.monotonic() + 0.6
-        book.extend(book.lane_name(*sys.argv[2:]), until - 5)
-        book.extend(book.lane_name(*sys.argv[2:]), until)
-        print(repr(until), flush=True)
+        now = time.monotonic()
+        for held in (5.0, 7.0):
+            part = Part(dimension="requests", window_seconds=60.0, amount=600.0, held=held, curve=[held])
+            with book.meeting(book.lane_name(*sys.argv[2:]), "killed") as meeting:
+                meeting.entry = Entry(member=Member(at=now, until=now + 0.6, parts=[part]))
         os.kill(os.getpid(), signal.SIGKILL)
     """
     command = [sys.executable, "-c", code, str(tmp_path), URL, KEY, "acme/small"]
-    killed = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert killed.returncode == -signal.SIGKILL
-    assert leased(tmp_path) == float(killed.stdout)
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    (killed,) = page(tmp_path).others
+    assert killed.parts[0].held == 7.0
 
 
 def test_a_lane_is_a_url_an_account_and_a_model(tmp_path: Path) -> None:
-    use(tmp_path, 100.0)
-    assert leased(tmp_path) == 100.0
-    assert leased(tmp_path, model="acme/large") == float("-inf")
-    assert leased(tmp_path, account="another key") == float("-inf")
+    use(tmp_path, entry(later()))
+    assert len(page(tmp_path).others) == 1
+    assert page(tmp_path, model="acme/large").others == []
+    assert page(tmp_path, account="another key").others == []
     book = Book(tmp_path)
     assert len({book.lane_name(url, KEY, "m") for url in (URL, "https://other.example/v1")}) == 2
     book.close()
 
 
-def test_a_run_that_ends_early_gives_its_lease_back(tmp_path: Path) -> None:
-    book = Book(tmp_path)
-    name = book.lane_name(URL, KEY, "acme/small")
-    book.extend(name, 100.6)
-    book.end(name, 100.1)
-    book.close()
-    assert leased(tmp_path) == 100.1
+def test_a_process_does_not_meet_itself(tmp_path: Path) -> None:
+    use(tmp_path, entry(later()), me="another")
+    assert page(tmp_path).others == []
 
 
-def test_nobody_shortens_the_lease_of_another_run(tmp_path: Path) -> None:
-    code = "import pathlib, sys; from batchrunner.limits.account import Book; book = Book(pathlib.Path(sys.argv[1])); "
-    code += "name = book.lane_name(*sys.argv[2:]); book.extend(name, 200.0)"
-    subprocess.run([sys.executable, "-c", code, str(tmp_path), URL, KEY, "acme/small"], check=True)
-    book = Book(tmp_path)
-    name = book.lane_name(URL, KEY, "acme/small")
-    book.end(name, 100.0)
-    assert book.leased_until(name) == 200.0
-    book.extend(name, 150.0)
-    assert book.leased_until(name) == 200.0
-    book.close()
-
-
-def test_a_lease_counts_within_one_boot_only(tmp_path: Path) -> None:
-    use(tmp_path, 100.0)
+def test_what_members_wrote_counts_within_one_boot_only_and_what_they_had_on_lease_is_spent(tmp_path: Path) -> None:
+    use(tmp_path, entry(later(), leased=16.0, spent={"2026-11-24": Spent(100.0, 5000.0)}))
     with sqlite3.connect(tmp_path / "book.sqlite") as db:
-        db.execute("UPDATE lanes SET boot = 'an earlier one'")
+        db.execute("UPDATE member SET boot = 'an earlier one'")
     db.close()
-    assert leased(tmp_path) == float("-inf")
-    use(tmp_path, 50.0)
-    assert leased(tmp_path) == 50.0
+    found = page(tmp_path)
+    assert found.others == []
+    assert found.days == {"2026-11-24": Spent(116.0, 5000.0)}
+
+
+def test_a_day_adds_up_over_processes_and_what_a_dead_one_had_on_lease_is_spent_once(tmp_path: Path) -> None:
+    use(tmp_path, entry(later(-1), leased=16.0, spent={"2026-11-24": Spent(3.0, 70.0)}), me="dead")
+    use(tmp_path, entry(later(60), leased=20.0, spent={"2026-11-24": Spent(4.0, 30.0)}), me="alive")
+    for _ in range(3):
+        assert page(tmp_path).days == {"2026-11-24": Spent(23.0, 100.0)}
+
+
+def test_tokens_given_back_come_off_the_day_and_a_day_that_is_none_is_struck_out(tmp_path: Path) -> None:
+    use(tmp_path, entry(later(), spent={"2026-11-24": Spent(3.0, 70.0), "2027-01-01": Spent(1.0, 1.0)}))
+    use(tmp_path, entry(later(), spent={"2026-11-24": Spent(0.0, -50.0)}, discard=["2027-01-01"]))
+    assert page(tmp_path).days == {"2026-11-24": Spent(3.0, 20.0)}
+
+
+def test_found_limits_and_the_news_of_a_spent_quota_stay(tmp_path: Path) -> None:
+    found = [Found(dimension="tokens", window_seconds=60.0, amount=90_000.0)]
+    use(tmp_path, entry(later(-1), found=found, found_at=1000.0, gone_until=5000.0))
+    use(tmp_path, entry(later()))
+    seen = page(tmp_path)
+    assert (seen.found, seen.found_at, seen.gone_until) == (found, 1000.0, 5000.0)
+
+
+def test_members_are_forgotten_when_no_window_of_theirs_is_left(tmp_path: Path) -> None:
+    use(tmp_path, entry(later(-119)), me="a")
+    use(tmp_path, entry(later(-121)), me="b")
+    assert len(page(tmp_path).others) == 1
+
+
+def test_an_error_while_deciding_writes_nothing(tmp_path: Path) -> None:
+    book = Book(tmp_path)
+    with pytest.raises(ZeroDivisionError), book.meeting("lane", "me") as meeting:  # noqa: PT012 - a meeting is a block
+        meeting.entry = entry(later())
+        1 / 0  # noqa: B018 - for the error
+    assert book.page("lane") == Page()
+    book.close()
+
+
+def test_a_lane_that_is_forgotten_is_an_empty_page_again(tmp_path: Path) -> None:
+    use(tmp_path, entry(later(), spent={"2026-11-24": Spent(3.0, 70.0)}))
+    use(tmp_path, entry(later()), model="acme/large")
+    book = Book(tmp_path)
+    (small,) = [lane for lane in book.lanes() if "small" in lane.name]
+    assert small.processes == [os.getpid()]
+    book.forget(small.name)
+    assert [lane.name.split()[-1] for lane in book.lanes()] == ["acme/large"]
+    assert book.page(small.name) == Page()
+    book.close()
 
 
 def test_the_key_is_in_no_file_of_the_state_folder(tmp_path: Path) -> None:
     book = Book(tmp_path)
     name = book.lane_name(URL, KEY, "acme/small")
-    book.extend(name, 100.0)
+    with book.meeting(name, "me") as meeting:
+        meeting.entry = entry(later())
     written = b"".join(path.read_bytes() for path in tmp_path.iterdir())
     book.close()
     written += (tmp_path / "book.sqlite").read_bytes()
@@ -125,7 +175,7 @@ def test_only_the_user_can_read_the_book(tmp_path: Path) -> None:
     try:
         there.mkdir(mode=0o755)
         books = [Book(there), Book(tmp_path / "new")]
-        books[0].extend("lane", 1.0)
+        books[0].page("lane")
     finally:
         os.umask(before)
     assert {path.stat().st_mode & 0o777 for path in there.iterdir()} == {0o600}
@@ -144,14 +194,22 @@ def test_a_book_that_is_no_book_is_refused_and_left_alone(tmp_path: Path, conten
 
 def test_a_book_that_is_another_database_is_refused(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "book.sqlite") as db:
-        db.execute("CREATE TABLE lanes(something TEXT)")
+        db.execute("CREATE TABLE lane(something TEXT)")
     db.close()
     book = Book(tmp_path)
     with pytest.raises(StorageError):
-        book.leased_until("lane")
-    with pytest.raises(StorageError):
-        book.extend("lane", 1.0)
+        book.page("lane")
+    with pytest.raises(StorageError), book.meeting("lane", "me"):
+        pass
     book.close()
+
+
+def test_a_book_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "book.sqlite") as db:
+        db.execute("PRAGMA user_version=99")
+    db.close()
+    with pytest.raises(StorageError, match="newer"):
+        Book(tmp_path)
 
 
 def test_a_book_that_is_a_folder_is_refused(tmp_path: Path) -> None:
@@ -168,26 +226,24 @@ def test_a_state_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
 def test_a_book_that_may_not_be_read_is_refused(tmp_path: Path) -> None:
-    use(tmp_path, 100.0)
+    use(tmp_path, entry(later()))
     (tmp_path / "book.sqlite").chmod(0)
     with pytest.raises(StorageError, match="can't be used"):
         Book(tmp_path)
 
 
 def test_a_book_that_another_process_holds_for_a_moment_is_waited_for(tmp_path: Path) -> None:
-    use(tmp_path, 100.0)
+    use(tmp_path, entry(later()))
     other = sqlite3.connect(tmp_path / "book.sqlite", isolation_level=None, check_same_thread=False)
     other.execute("BEGIN IMMEDIATE")
     begin = time.monotonic()
     release = Thread(target=lambda: (time.sleep(0.3), other.execute("COMMIT")))
     release.start()
-    book = Book(tmp_path)
-    book.extend(book.lane_name(URL, KEY, "acme/small"), 200.0)
+    use(tmp_path, entry(later(), held=3.0))
     assert time.monotonic() - begin >= 0.2
     release.join()
     other.close()
-    book.close()
-    assert leased(tmp_path) == 200.0
+    assert page(tmp_path).others[0].parts[0].held == 3.0
 
 
 @pytest.mark.parametrize("begin", ["BEGIN IMMEDIATE", "BEGIN EXCLUSIVE", "BEGIN; SELECT * FROM sqlite_master"])
@@ -205,7 +261,7 @@ def test_runs_that_open_a_new_book_at_the_same_moment_all_get_it(tmp_path: Path)
     def open_one(state_dir: Path, number: int) -> None:
         together.wait()
         try:
-            use(state_dir, 100.0, model=str(number))
+            use(state_dir, entry(later()), model=str(number))
         except StorageError as error:
             refused.append(error)
 
@@ -217,5 +273,5 @@ def test_runs_that_open_a_new_book_at_the_same_moment_all_get_it(tmp_path: Path)
             thread.start()
         for thread in threads:
             thread.join()
-        assert [leased(tmp_path / str(attempt), model=str(number)) for number in range(8)] == [100.0] * 8
+        assert [len(page(tmp_path / str(attempt), model=str(number)).others) for number in range(8)] == [1] * 8
     assert refused == []

@@ -6,11 +6,20 @@ import anyio
 import pytest
 import trio.testing
 
-from batchrunner.limits.bucket import Limit
-from batchrunner.limits.lane import Lane, Limits
+from batchrunner.limits.estimate import Estimate
+from batchrunner.limits.lane import STALE_SECONDS, Lane, Lease, Limits
 from batchrunner.limits.limiter import Limiter, SendingStoppedError
+from batchrunner.limits.window import Dimension, Limit
 
-PER_SECOND = Limits(requests=(Limit(amount=10, window_seconds=1),))
+
+def limits_of(dimension: Dimension, amount: int, seconds: float) -> Limits:
+    return Limits(windows=(Limit(dimension=dimension, amount=amount, window_seconds=seconds),))
+
+
+PER_SECOND = limits_of("requests", 10, 1.0)
+ONE_A_MINUTE = limits_of("requests", 1, 60.0)
+TOKENS = limits_of("tokens", 1000, 60.0)
+ONE = Estimate(1.0)
 
 
 def in_virtual_time(scene: Callable[[], Awaitable[None]]) -> None:
@@ -23,6 +32,11 @@ def limiter_of(limits: Limits) -> Limiter:
     return Limiter(Lane(limits, now=anyio.current_time()))
 
 
+def over(limiter: Limiter, lease: Lease, counted: float | None = None) -> None:
+    limiter.lane.over(lease, counted=counted)
+    limiter.wake()
+
+
 def test_four_thousand_waiters_are_let_through_in_order_at_the_rate_of_the_limit() -> None:
     order: list[int] = []
 
@@ -31,7 +45,7 @@ def test_four_thousand_waiters_are_let_through_in_order_at_the_rate_of_the_limit
         start = anyio.current_time()
 
         async def wait(number: int) -> None:
-            limiter.leave(await limiter.admit(1))
+            over(limiter, await limiter.admit(ONE))
             order.append(number)
 
         async with anyio.create_task_group() as group:
@@ -50,10 +64,10 @@ def test_a_large_unit_is_not_overtaken_by_small_ones_behind_it() -> None:
     order: list[str] = []
 
     async def scene() -> None:
-        limiter = limiter_of(Limits(tokens=(Limit(amount=1000, window_seconds=60),)))
+        limiter = limiter_of(TOKENS)
 
         async def wait(name: str, tokens: int) -> None:
-            limiter.leave(await limiter.admit(tokens))
+            over(limiter, await limiter.admit(Estimate(float(tokens))))
             order.append(name)
 
         async with anyio.create_task_group() as group:
@@ -67,14 +81,14 @@ def test_a_large_unit_is_not_overtaken_by_small_ones_behind_it() -> None:
 
 def test_a_waiter_that_is_cancelled_has_taken_nothing_and_blocks_nobody() -> None:
     async def scene() -> None:
-        limiter = limiter_of(Limits(requests=(Limit(amount=1, window_seconds=60),)))
-        await limiter.admit(1)
+        limiter = limiter_of(ONE_A_MINUTE)
+        await limiter.admit(ONE)
         with anyio.move_on_after(5) as head:
-            await limiter.admit(1)
+            await limiter.admit(ONE)
         assert head.cancelled_caught
         assert limiter.waiting == 0
         start = anyio.current_time()
-        await limiter.admit(1)
+        await limiter.admit(ONE)
         assert anyio.current_time() - start <= 60.1 - 5
 
     in_virtual_time(scene)
@@ -84,18 +98,18 @@ def test_a_second_in_line_that_is_cancelled_leaves_the_line_whole() -> None:
     order: list[str] = []
 
     async def scene() -> None:
-        limiter = limiter_of(Limits(requests=(Limit(amount=1, window_seconds=10),)))
-        await limiter.admit(1)
+        limiter = limiter_of(limits_of("requests", 1, 10.0))
+        await limiter.admit(ONE)
 
         async def wait(name: str) -> None:
-            await limiter.admit(1)
+            await limiter.admit(ONE)
             order.append(name)
 
         async with anyio.create_task_group() as group:
             group.start_soon(wait, "a")
             await anyio.sleep(1)
             with anyio.move_on_after(1):
-                await limiter.admit(1)
+                await limiter.admit(ONE)
             group.start_soon(wait, "b")
 
     in_virtual_time(scene)
@@ -105,16 +119,16 @@ def test_a_second_in_line_that_is_cancelled_leaves_the_line_whole() -> None:
 def test_room_in_flight_wakes_the_head_of_the_line() -> None:
     async def scene() -> None:
         limiter = limiter_of(Limits(concurrency=1))
-        lease = await limiter.admit(1)
+        lease = await limiter.admit(ONE)
 
         async def leave_later() -> None:
             await anyio.sleep(3)
-            limiter.leave(lease)
+            over(limiter, lease)
 
         async with anyio.create_task_group() as group:
             group.start_soon(leave_later)
             start = anyio.current_time()
-            await limiter.admit(1)
+            await limiter.admit(ONE)
             assert anyio.current_time() - start == pytest.approx(3)
 
     in_virtual_time(scene)
@@ -122,19 +136,17 @@ def test_room_in_flight_wakes_the_head_of_the_line() -> None:
 
 def test_tokens_given_back_wake_the_head_of_the_line() -> None:
     async def scene() -> None:
-        limiter = limiter_of(Limits(tokens=(Limit(amount=1000, window_seconds=60),)))
-        lease = await limiter.admit(900)
+        limiter = limiter_of(TOKENS)
+        lease = await limiter.admit(Estimate(900.0))
 
         async def leave_later() -> None:
             await anyio.sleep(10)
-            limiter.leave(lease)
-            limiter.lane.settle(reserved=900, used=0)
-            limiter.wake()
+            over(limiter, lease, counted=0.0)
 
         async with anyio.create_task_group() as group:
             group.start_soon(leave_later)
             start = anyio.current_time()
-            await limiter.admit(50)
+            await limiter.admit(Estimate(50.0))
             assert anyio.current_time() - start == pytest.approx(10)
 
     in_virtual_time(scene)
@@ -144,8 +156,8 @@ def test_closing_sends_everybody_away() -> None:
     away: list[str] = []
 
     async def scene() -> None:
-        limiter = limiter_of(Limits(requests=(Limit(amount=1, window_seconds=60),)))
-        await limiter.admit(1)
+        limiter = limiter_of(ONE_A_MINUTE)
+        await limiter.admit(ONE)
 
         async def expect_refusal(name: str, waiting: Callable[[], Awaitable[object]]) -> None:
             with pytest.raises(SendingStoppedError):
@@ -154,11 +166,11 @@ def test_closing_sends_everybody_away() -> None:
 
         async with anyio.create_task_group() as group:
             for name in ("head", "second", "third"):
-                group.start_soon(expect_refusal, name, lambda: limiter.admit(1))
+                group.start_soon(expect_refusal, name, lambda: limiter.admit(ONE))
             group.start_soon(expect_refusal, "napping", lambda: limiter.nap(1000))
             await anyio.sleep(1)
             limiter.close()
-        await expect_refusal("late", lambda: limiter.admit(1))
+        await expect_refusal("late", lambda: limiter.admit(ONE))
         assert anyio.current_time() < 5
 
     in_virtual_time(scene)
@@ -169,12 +181,53 @@ def test_nothing_is_admitted_beyond_the_lease_of_the_machines_book() -> None:
     async def scene() -> None:
         limiter = limiter_of(PER_SECOND)
         limiter.lane.leased_until = anyio.current_time() + 1
-        await limiter.admit(1)
+        await limiter.admit(ONE)
         await anyio.sleep(2)
         with anyio.move_on_after(60) as waiting:
-            await limiter.admit(1)
+            await limiter.admit(ONE)
         assert waiting.cancelled_caught
         limiter.lane.leased_until = anyio.current_time() + 1
-        await limiter.admit(1)
+        await limiter.admit(ONE)
+
+    in_virtual_time(scene)
+
+
+def test_a_lease_that_waited_too_long_for_its_connection_is_given_back_before_anything_is_written() -> None:
+    async def scene() -> None:
+        limiter = limiter_of(ONE_A_MINUTE)
+        fresh = await limiter.admit(ONE)
+        await anyio.sleep(STALE_SECONDS / 2)
+        assert limiter.may_write(fresh)
+        await anyio.sleep(61)
+        stale = await limiter.admit(ONE)
+        await anyio.sleep(STALE_SECONDS * 2)
+        assert not limiter.may_write(stale)
+        start = anyio.current_time()
+        await limiter.admit(ONE)
+        assert anyio.current_time() == start
+        assert limiter.lane.in_flight == 2
+
+    in_virtual_time(scene)
+
+
+def test_what_the_next_try_waited_for_is_summed_up() -> None:
+    async def scene() -> None:
+        limiter = limiter_of(PER_SECOND)
+        for _ in range(50):
+            over(limiter, await limiter.admit(ONE))
+        bound = limiter.lane.sums.bound
+        assert set(bound) == {"requests/second"}
+        assert bound["requests/second"] >= 0.95 * anyio.current_time()
+
+    in_virtual_time(scene)
+
+
+def test_waiting_for_something_that_only_the_book_can_give_is_made_known() -> None:
+    async def scene() -> None:
+        limiter = limiter_of(PER_SECOND)
+        limiter.lane.leased_until = float("-inf")
+        with anyio.move_on_after(1):
+            await limiter.admit(ONE)
+        assert limiter.starving.is_set()
 
     in_virtual_time(scene)

@@ -9,6 +9,7 @@ from batchrunner import __version__
 
 _COMMANDS = {
     "run": "Take a file of prompts to a file of answers.",
+    "limits": "Show or reset this machine's book of what was used.",
     "simulate": "Run the simulated gateway alone.",
 }
 

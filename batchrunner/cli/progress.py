@@ -9,6 +9,7 @@ import anyio
 import click
 
 from batchrunner.cli.terminal import safe_text
+from batchrunner.report.bounds import LaneUse, use_of, words_of
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -51,14 +52,19 @@ class Gauge:
         words += [f"{flight} in flight", f"{tally.limited} x 429", f"{tally.failed} failed"]
         eta = (self.total - self.done) / units_per_s if units_per_s else None
         words.append(f"ETA {_clock(eta)}")
+        words += [words_of(use) for use in self._uses() if len(askers) == 1]
         words += self.pauses()
         return " · ".join(words)
+
+    def _uses(self) -> list[LaneUse]:
+        now = time.monotonic()
+        return [use_of(asker.opened.label, asker.limiter.lane, now) for asker in self._loop.askers]
 
     def pauses(self) -> list[str]:
         """What lanes wait for now."""
         now = time.monotonic()
-        waits = [(asker.limiter.lane.pause.until - now, asker.trouble) for asker in self._loop.askers]
-        return [f"paused {wait:.0f} s: {safe_text(str(why), 120)}" for wait, why in waits if wait >= 1]
+        waits = [(asker.limiter.lane.waits_until(now) or now, asker.trouble) for asker in self._loop.askers]
+        return [f"paused {_clock(until - now)}: {safe_text(str(why), 120)}" for until, why in waits if until - now >= 1]
 
     def _rates(self) -> tuple[float, float]:
         (then, done, tokens), (now, done_now, tokens_now) = self._seen[0], self._seen[-1]

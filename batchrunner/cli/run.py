@@ -1,7 +1,6 @@
 """batchrunner run: a file of prompts becomes a file of answers."""
 
 import gc
-import os
 import re
 import shlex
 import sys
@@ -18,12 +17,13 @@ import msgspec
 from batchrunner.cli.exits import CODE_OF_END, errors_as_exit_codes
 from batchrunner.cli.progress import style_for, watch
 from batchrunner.cli.simulated import simulated_gateway
+from batchrunner.cli.state import state_home
 from batchrunner.cli.terminal import safe_text
 from batchrunner.cli.types import Amount, Concurrency, Parameter, Seconds
 from batchrunner.errors import InputError, NoKeyError, UsageError
 from batchrunner.job.load import load_job, with_options
 from batchrunner.job.schema import KEY_VARIABLES, Job, LimitsTable
-from batchrunner.report.summary import Summary, Units, line, usage_of
+from batchrunner.report.summary import Summary, Units, line, lines_of_lanes, usage_of
 from batchrunner.runner.session import Result, Settings, run_job
 from batchrunner.sink import write_summary
 from batchrunner.transport.secret import Secret, key_from_environment, key_from_file
@@ -157,7 +157,7 @@ def _settings(job: Job, chosen: dict[str, Any], *, simulate: bool) -> Settings:
     run_dir = chosen["run_dir"] or output.with_name(output.name + ".run")
     return Settings(
         run_dir=run_dir,
-        state_dir=run_dir / "simulated" if simulate else chosen["state_dir"] or _state_home(),
+        state_dir=run_dir / "simulated" if simulate else chosen["state_dir"] or state_home(),
         limit=chosen["limit"],
         resume=chosen["resume"],
         overwrite=chosen["overwrite"],
@@ -173,11 +173,6 @@ def _settings(job: Job, chosen: dict[str, Any], *, simulate: bool) -> Settings:
 def on_daily_limit(job: Job) -> Literal["wait", "park"]:
     """As the job says; else wait where somebody watches, and leave a script or timer its process back."""
     return job.run.on_daily_limit or ("wait" if sys.stderr.isatty() else "park")
-
-
-def _state_home() -> Path:
-    home = os.environ.get("XDG_STATE_HOME")
-    return (Path(home) if home else Path.home() / ".local" / "state") / "batchrunner"
 
 
 def _summary(job: Job, result: Result) -> Summary:
@@ -210,6 +205,8 @@ def _tell(summary: Summary, *, quiet: bool, as_json: bool) -> None:
         return
     say = partial(click.echo, err=as_json)
     say(line(summary))
+    for words in lines_of_lanes(summary):
+        say(safe_text(words, 600))
     if summary.first_failure is not None:
         say(f"first failure: {safe_text(summary.first_failure, 600)}")
     if summary.units.pending == 0:

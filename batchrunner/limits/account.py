@@ -1,11 +1,13 @@
-"""This machine's book: until when a lane's limits may have been used, over all runs that share a state folder.
+"""This machine's book: what the processes of this user do on each lane, and what was used on each day.
 
-A run extends its lease ahead of its admissions, a fraction of a second at a time, and admits nothing beyond
-it. So the next run, after an end of any kind, knows an instant after which nothing was admitted: it starts
-with empty buckets there, and the two runs together stay within every window. The key itself is never in the
-book, only a salted hash. Instants are those of the monotonic clock and count within one boot of the machine.
+One SQLite file in the state folder. Processes that share a lane meet in it several times a second: each one writes
+what it holds of the limits and until when, reads what the others wrote, and takes its part (see sharing). What it
+wrote last binds it, and outlives it by one window, so that limits hold over kills and restarts. Daily counts stay for
+good; so do limits that were found, and the news that a day's quota is gone.
 
-Refused: a book that can't be read. An empty start would be a second helping of the limits.
+The key is never in the book, only a salted hash. Instants are those of the monotonic clock, stamped with the boot they
+belong to; instants of days are Unix time. Refused: a book that can't be read. An empty start would be a second helping
+of the limits.
 """
 
 import hashlib
@@ -14,21 +16,97 @@ import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from batchrunner.errors import StorageError
+import msgspec
 
-LEASE_SECONDS = 0.6
-EXTEND_EVERY_SECONDS = 0.2
+from batchrunner.errors import StorageError
+from batchrunner.limits.day import Spent
+from batchrunner.limits.sharing import Member
+from batchrunner.limits.window import Dimension, Key
+
+VERSION = 1
 _PATIENCE_SECONDS = 10.0
+_FORGET_SECONDS = 120.0
+_KEEP_DAYS = 40
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS salt(id INTEGER PRIMARY KEY CHECK (id = 1), salt BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS lanes(
-    lane TEXT PRIMARY KEY, boot TEXT NOT NULL, leased_until REAL NOT NULL, pid INTEGER NOT NULL
+CREATE TABLE IF NOT EXISTS lane(
+    name TEXT PRIMARY KEY, found BLOB NOT NULL, found_at REAL NOT NULL, gone_until REAL NOT NULL, seen_at REAL NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS member(
+    lane TEXT NOT NULL, id TEXT NOT NULL, boot TEXT NOT NULL, pid INTEGER NOT NULL, until REAL NOT NULL,
+    state BLOB NOT NULL, PRIMARY KEY (lane, id)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS day(
+    lane TEXT NOT NULL, day TEXT NOT NULL, requests REAL NOT NULL, tokens REAL NOT NULL, PRIMARY KEY (lane, day)
 ) WITHOUT ROWID;
 """
+_PUT_MEMBER = "INSERT OR REPLACE INTO member VALUES (?, ?, ?, ?, ?, ?)"
+_ADD_DAY = """
+INSERT INTO day VALUES (?1, ?2, ?3, ?4)
+ON CONFLICT (lane, day) DO UPDATE SET requests = max(0, requests + ?3), tokens = max(0, tokens + ?4)
+"""
+
+
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """A limit that was found out."""
+
+    dimension: Dimension
+    window_seconds: float
+    amount: float
+
+    @property
+    def key(self) -> Key:
+        """What tells a lane's limits apart."""
+        return (self.dimension, self.window_seconds)
+
+
+class Page(msgspec.Struct, frozen=True, kw_only=True):
+    """What the book holds of a lane. `gone_until`: Unix time until which a daily quota is gone, 0 if none is."""
+
+    others: list[Member] = []
+    days: dict[str, Spent] = {}
+    found: list[Found] = []
+    found_at: float = 0.0
+    gone_until: float = 0.0
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """What one process writes when it has read a page. `spent` adds to the days, `discard` names days that are none;
+    `found` with its instant (Unix time) and `gone_until` replace what is there where they are given."""
+
+    member: Member
+    spent: dict[str, Spent] = {}
+    discard: list[str] = []
+    found: list[Found] | None = None
+    found_at: float = 0.0
+    gone_until: float | None = None
+
+
+@dataclass(slots=True)
+class Meeting:
+    """A page that nobody else can write now, and the entry to be written when that is over."""
+
+    page: Page
+    entry: Entry | None = None
+
+
+class LaneInBook(msgspec.Struct, frozen=True, kw_only=True):
+    """One lane as `limits show` prints it. `processes`: those that use it now."""
+
+    name: str
+    page: Page
+    processes: list[int]
+    seen_at: float
+
+
+_decode_member = msgspec.json.Decoder(Member).decode
+_decode_found = msgspec.json.Decoder(list[Found]).decode
 
 
 class Book:
@@ -36,22 +114,22 @@ class Book:
 
     def __init__(self, state_dir: Path) -> None:
         """Open or create; StorageError where that fails."""
-        path = state_dir / "book.sqlite"
+        self.path = state_dir / "book.sqlite"
         try:
             state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             with suppress(FileExistsError):
-                os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
-            self._db = sqlite3.connect(path, timeout=_PATIENCE_SECONDS, isolation_level=None, check_same_thread=False)
+                os.close(os.open(self.path, os.O_CREAT | os.O_EXCL, 0o600))
+            self._db = sqlite3.connect(
+                self.path, timeout=_PATIENCE_SECONDS, isolation_level=None, check_same_thread=False
+            )
             _turn_to_wal(self._db)
-            self._db.execute("PRAGMA synchronous=OFF")  # must outlive a process, not a boot: see `_boot`
+            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._check_version()
             self._db.executescript(_SCHEMA)
             self._db.execute("INSERT OR IGNORE INTO salt VALUES (1, ?)", (os.urandom(16),))
             self._salt: bytes = self._db.execute("SELECT salt FROM salt").fetchone()[0]
         except (OSError, sqlite3.Error) as error:
-            raise StorageError(
-                f"The book of this machine's limits, {path}, can't be used: {error}. "
-                "Mend it, or name another folder with --state-dir (limits used so far are then unknown)."
-            ) from error
+            raise self._storage_error(error) from error
         self._boot = _boot_id()
 
     def lane_name(self, base_url: str, account: str, model: str) -> str:
@@ -59,36 +137,122 @@ class Book:
         digest = hashlib.blake2b(account.encode(), key=self._salt, digest_size=12).hexdigest()
         return f"{base_url} {digest} {model}"
 
-    def leased_until(self, lane: str) -> float:
-        """The instant after which no run on this boot has admitted anything; minus infinity if none has."""
-        row = self._run("SELECT leased_until FROM lanes WHERE lane = ? AND boot = ?", (lane, self._boot))
-        return float(row[0]) if row else float("-inf")
+    def page(self, lane: str) -> Page:
+        """What stands in the book of this lane."""
+        with self._as_storage_error():
+            return self._page(lane, "")
 
-    def extend(self, lane: str, until: float) -> None:
-        """From now on this run may admit up to `until` (monotonic seconds)."""
-        self._run(
-            "INSERT INTO lanes VALUES (?1, ?2, ?3, ?4) ON CONFLICT (lane) DO UPDATE SET pid = ?4, boot = ?2, "
-            "leased_until = iif(boot = ?2, max(leased_until, ?3), ?3)",
-            (lane, self._boot, until, os.getpid()),
-        )
+    @contextmanager
+    def meeting(self, lane: str, member_id: str) -> Iterator["Meeting"]:
+        """The lane's page, to be read and written with nobody between."""
+        with self._as_storage_error(), self._transaction():
+            self._bury(lane)
+            meeting = Meeting(self._page(lane, member_id))
+            yield meeting
+            if meeting.entry is not None:
+                self._write(lane, member_id, meeting.entry)
 
-    def end(self, lane: str, now: float) -> None:
-        """This run admits nothing more from `now` on: whoever comes next need not wait for its lease to end."""
-        self._run(
-            "UPDATE lanes SET leased_until = ? WHERE lane = ? AND boot = ? AND pid = ?",
-            (now, lane, self._boot, os.getpid()),
-        )
+    def lanes(self) -> list[LaneInBook]:
+        """Every lane, the one used last first."""
+        with self._as_storage_error():
+            rows = self._db.execute("SELECT name, seen_at FROM lane ORDER BY seen_at DESC").fetchall()
+            return [
+                LaneInBook(name=name, page=self._page(name, ""), processes=self._processes(name), seen_at=seen_at)
+                for name, seen_at in rows
+            ]
+
+    def forget(self, lane: str) -> None:
+        """Strike a lane out: its counts of days, its found limits, its news of quota."""
+        with self._as_storage_error(), self._transaction():
+            self._db.execute("DELETE FROM lane WHERE name = ?", (lane,))
+            self._db.execute("DELETE FROM day WHERE lane = ?", (lane,))
+            self._db.execute("DELETE FROM member WHERE lane = ?", (lane,))
 
     def close(self) -> None:
         """Close the file; what was written stays."""
         self._db.close()
 
-    def _run(self, sql: str, values: tuple[object, ...]) -> tuple[float] | None:
+    def _page(self, lane: str, but: str) -> Page:
+        members = self._db.execute(
+            "SELECT state FROM member WHERE lane = ? AND id != ? AND boot = ?", (lane, but, self._boot)
+        ).fetchall()
+        days = self._db.execute("SELECT day, requests, tokens FROM day WHERE lane = ?", (lane,)).fetchall()
+        row = self._db.execute("SELECT found, found_at, gone_until FROM lane WHERE name = ?", (lane,)).fetchone()
+        found, found_at, gone_until = row or (b"[]", 0.0, 0.0)
+        return Page(
+            others=[_decode_member(state) for (state,) in members],
+            days={day: Spent(requests, tokens) for day, requests, tokens in days},
+            found=_decode_found(found),
+            found_at=found_at,
+            gone_until=gone_until,
+        )
+
+    def _write(self, lane: str, member_id: str, entry: Entry) -> None:
+        member, now = entry.member, time.time()
+        self._db.execute("INSERT OR IGNORE INTO lane VALUES (?, '[]', 0, 0, ?)", (lane, now))
+        self._db.execute("UPDATE lane SET seen_at = ? WHERE name = ?", (now, lane))
+        state = msgspec.json.encode(member)
+        self._db.execute(_PUT_MEMBER, (lane, member_id, self._boot, os.getpid(), member.until, state))
+        for day in entry.discard:
+            self._db.execute("DELETE FROM day WHERE lane = ? AND day = ?", (lane, day))
+        for day, spent in entry.spent.items():
+            self._db.execute(_ADD_DAY, (lane, day, spent.requests, spent.tokens))
+        if entry.found is not None:
+            found = msgspec.json.encode(entry.found)
+            self._db.execute("UPDATE lane SET found = ?, found_at = ? WHERE name = ?", (found, entry.found_at, lane))
+        if entry.gone_until is not None:
+            self._db.execute("UPDATE lane SET gone_until = ? WHERE name = ?", (entry.gone_until, lane))
+
+    def _bury(self, lane: str) -> None:
+        """Of processes that write no more: what they had on lease from their day is spent; forget them in time."""
+        rows = self._db.execute(
+            "SELECT id, state, boot = ?1, until FROM member WHERE lane = ?2 AND (until < ?3 OR boot != ?1)",
+            (self._boot, lane, time.monotonic()),
+        ).fetchall()
+        for member_id, state, of_this_boot, until in rows:
+            member = _decode_member(state)
+            if member.day_requests > 0 or member.day_tokens > 0:
+                self._db.execute(_ADD_DAY, (lane, member.day, member.day_requests, member.day_tokens))
+                settled = msgspec.json.encode(msgspec.structs.replace(member, day_requests=0.0, day_tokens=0.0))
+                self._db.execute("UPDATE member SET state = ? WHERE lane = ? AND id = ?", (settled, lane, member_id))
+            if not of_this_boot or until + _FORGET_SECONDS < time.monotonic():
+                self._db.execute("DELETE FROM member WHERE lane = ? AND id = ?", (lane, member_id))
+
+    def _processes(self, lane: str) -> list[int]:
+        rows = self._db.execute(
+            "SELECT pid FROM member WHERE lane = ? AND boot = ? AND until >= ?", (lane, self._boot, time.monotonic())
+        )
+        return [pid for (pid,) in rows.fetchall()]
+
+    def _check_version(self) -> None:
+        version: int = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if version > VERSION:
+            raise sqlite3.DatabaseError("it was written by a newer batchrunner")
+        self._db.execute(f"PRAGMA user_version={VERSION}")
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
         try:
-            row: tuple[float] | None = self._db.execute(sql, values).fetchone()
-        except sqlite3.Error as error:
-            raise StorageError(f"The book of this machine's limits can't be used: {error}.") from error
-        return row
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+
+    @contextmanager
+    def _as_storage_error(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, msgspec.DecodeError) as error:
+            raise self._storage_error(error) from error
+
+    def _storage_error(self, error: Exception) -> StorageError:
+        return StorageError(
+            f"The book of this machine's limits, {self.path}, can't be used: {error}. "
+            "Mend it, or name another folder with --state-dir (limits used so far are then unknown)."
+        )
 
 
 def _turn_to_wal(db: sqlite3.Connection) -> None:

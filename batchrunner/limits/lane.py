@@ -1,48 +1,104 @@
-"""One lane, (base URL, account, model): its buckets, its pause and its room in flight as one question.
+"""One lane, (base URL, account, model): its limits, its pauses and its room in flight as one question.
 
 Pure: `now` is an argument, instants of any one monotonic clock. Nothing here waits; see limiter.
 """
 
-from dataclasses import dataclass
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 
-from batchrunner.limits.bucket import Bucket, Limit
-from batchrunner.limits.pace import FoundPace, GivenPace, KnownPace, Pace
-from batchrunner.limits.pause import Pause
+from batchrunner.limits.day import Day
+from batchrunner.limits.estimate import Estimate
+from batchrunner.limits.found import KEYS, MINUTE, Cap, Finder, Refused, Use
+from batchrunner.limits.hints import Refusal
+from batchrunner.limits.pace import Pace
+from batchrunner.limits.pause import FIRST_SECONDS, Pause
+from batchrunner.limits.sharing import Share
+from batchrunner.limits.told import Told
+from batchrunner.limits.window import GUARD_SECONDS, Key, Limit, Slot, Window, name_of
+from batchrunner.records import Kind
 
 QUOTA_AFTER_SILENT_STEPS = 3
-_TOKENS_WEIGHT = 0.05
+UNLIMITED = 1e18
+FOUND_GUARD_SECONDS = 0.02
+STALE_SECONDS = 0.02
+_SIGMAS = 3.0
+_LARGEST_MARGIN = 0.5
+_TOKENS_WEIGHT = 0.1
+_PASSED_AFTER = 3.0  # times what a refusal takes
+_PASSED_AT_LEAST_SECONDS = 0.25
+_FIRST_PAUSE_SHARE = 0.1
+_LOOK_EVERY_SECONDS = 1.0
+FOREVER = float("inf")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What was declared for a lane. `concurrency` None is `auto`."""
+    """What was declared for a lane. `concurrency` None is `auto`, `most_concurrency` bounds that."""
 
-    requests: tuple[Limit, ...] = ()
-    tokens: tuple[Limit, ...] = ()
+    windows: tuple[Limit, ...] = ()
+    requests_per_day: float = FOREVER
+    tokens_per_day: float = FOREVER
     concurrency: int | None = None
+    most_concurrency: int | None = None
 
 
 @dataclass(slots=True, eq=False)
 class Lease:
-    """Leave to send one try, from the instant it was taken until `Lane.leave`."""
+    """Leave to send one try, from the instant it was taken until the try is over."""
 
     taken_at: float
-    tokens: int
+    estimate: Estimate
+    entries: list[tuple[Window, Slot]]
+    day: str
+
+
+@dataclass(slots=True)
+class Sums:
+    """What a lane has admitted, from the first to the last instant, for the summary. `reserved` and `counted` tokens
+    are of the same answers: their difference is the error of the estimates."""
+
+    first_at: float | None = None
+    last_at: float = 0.0
+    requests: int = 0
+    tokens: float = 0.0
+    reserved: float = 0.0
+    counted: float = 0.0
+    bound: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
 
 class Lane:
     """Decides when the next try may be sent. Leases out are the requests in flight."""
 
-    def __init__(self, limits: Limits, *, now: float, empty: bool = False) -> None:
-        """With `empty` buckets where an earlier run may have used its limits up to `now`."""
-        self._requests = [Bucket(limit, now=now, empty=empty) for limit in limits.requests]
-        self._tokens = [Bucket(limit, now=now, empty=empty) for limit in limits.tokens]
-        self._mean_tokens = 0.0
-        self._leases: set[Lease] = set()
-        self._taken_at_sum = 0.0
+    def __init__(self, limits: Limits, *, now: float) -> None:
+        self.limits = limits
         self.pause = Pause()
-        self.pace = _pace_for(limits)
-        self.leased_until = float("inf")
+        self.pace = Pace(given=limits.concurrency, most=limits.most_concurrency)
+        self.day = Day(limits.requests_per_day, limits.tokens_per_day)
+        self.finder = Finder({limit.key: limit.amount for limit in limits.windows})
+        self.sums = Sums()
+        self.leased_until = FOREVER
+        self.gone_until = -FOREVER  # as the gateway told of its daily quota
+        self.bound_by = ""
+        self.largest_margin = 0.0  # tokens
+        self.head: tuple[float, float] | None = None  # tokens of the try that waits, and since when
+        self.hungry: dict[Key, float] = {}
+        self.promised = False  # between what was told to the book and its answer the parts are small
+        self.windows: dict[Key, Window] = {}
+        self._foreign: dict[Key, float] = {}  # limits that other processes declare
+        self._limited: list[Window] = []
+        self._firm: dict[Key, float] = {}  # of limits that are known: standard errors of the estimates kept free
+        self._leases: dict[Lease, None] = {}
+        self._taken_at_sum = 0.0
+        self._variance = 0.0
+        self._shared_error = 0.0
+        self._mean_tokens = 0.0
+        self._was_full = False
+        self._refusal_seconds = 0.0
+        self._looked_at = now
+        self._caps_before: dict[Key, Cap] = {}
+        self.arrange(now)
 
     @property
     def in_flight(self) -> int:
@@ -54,84 +110,308 @@ class Lane:
         """Whether refusals went on through silences that outlast every rolling window."""
         return self.pause.silent_steps >= QUOTA_AFTER_SILENT_STEPS
 
+    @property
+    def limited(self) -> Iterable[Window]:
+        """The windows that have an amount, declared or found."""
+        return self._limited
+
+    @property
+    def mean_tokens(self) -> float:
+        """Tokens of a try, in the mean."""
+        return self._mean_tokens
+
+    @property
+    def lowered(self) -> dict[Key, float]:
+        """Limits that another process declares, and lower than here."""
+        own = self.finder.declared
+        return {key: amount for key, amount in self._foreign.items() if amount < self.own_amount(key) and own}
+
+    def own_amount(self, key: Key) -> float:
+        """A limit as this process has it declared or found, whatever others say."""
+        cap = self.finder.caps.get(key)
+        return min(self.finder.declared.get(key, UNLIMITED), cap.amount if cap is not None else UNLIMITED)
+
     def cap(self, now: float) -> int:
         """Requests in flight at most, as things stand."""
-        return self.pace.cap(self._rate(), self._mean_age(now))
+        return self.pace.cap(self.rate(), self._mean_age(now), found=not self.limits.windows)
 
-    def fits(self, tokens: int) -> bool:
-        """Whether a try of so many tokens can ever be sent."""
-        return all(bucket.fits(tokens) for bucket in self._tokens)
+    def rate(self) -> float:
+        """Tries per second that the limits allow, declared and found."""
+        mean = max(1.0, self._mean_tokens)
+        return min(
+            (w.rate if w.limit.dimension == "requests" else w.rate / mean for w in self._limited), default=FOREVER
+        )
 
-    def ready_at(self, tokens: int, now: float) -> float:
-        """The first instant at which a try may be sent; infinity where something has to happen first."""
-        if now > self.leased_until:
-            return float("inf")
-        ready = self.pause.ready_at(now, probe_out=self.pause.probing and self._probe_out())
-        if len(self._leases) >= self.cap(now):
-            ready = max(ready, now + self.pace.room_in(len(self._leases), self._rate(), self._mean_age(now)))
-        for bucket in self._requests:
-            ready = max(ready, bucket.ready_at(1, now))
-        for bucket in self._tokens:
-            ready = max(ready, bucket.ready_at(tokens, now))
+    def fits(self, tokens: float) -> bool:
+        """Whether a try of so many tokens can ever be sent under the declared limits."""
+        amounts = (limit.amount for limit in self.limits.windows if limit.dimension == "tokens")
+        return tokens <= min(amounts, default=FOREVER) and tokens <= self.limits.tokens_per_day
+
+    def error(self, estimate: Estimate) -> float:
+        """Standard error, in tokens, of the estimates of this try and of those in flight together."""
+        shared = self._shared_error + estimate.shared_error
+        return math.sqrt(max(0.0, self._variance) + estimate.variance + shared * shared)
+
+    def ready_at(self, estimate: Estimate, now: float) -> float:
+        """The first instant at which a try may be sent; infinity where something has to happen first.
+
+        `bound_by` says afterwards what was in the way.
+        """
+        ready, why = (now, "") if now <= self.leased_until else (FOREVER, "the book")
+        for at, what in self._in_the_way(estimate, now):
+            if at > ready:
+                ready, why = at, what
+        self.bound_by = why
+        if ready > now and self.head is None:
+            self.head = (estimate.tokens, now)
         return ready
 
-    def take(self, tokens: int, now: float) -> Lease:
+    def _in_the_way(self, estimate: Estimate, now: float) -> Iterator[tuple[float, str]]:
+        """What a try may have to wait for: until when, and what it is."""
+        if self.pause.step or self.pause.until > now:
+            yield self._paused_until(now), "pause"
+        in_flight, rate, found = len(self._leases), self.rate(), not self.limits.windows
+        if in_flight >= self.pace.cap(rate, self._mean_age(now), found=found):
+            self._was_full = True
+            yield now + self.pace.room_in(in_flight, rate, self._mean_age(now), found=found), "requests in flight"
+        for window in self._limited:
+            at = self._window_ready_at(window, estimate, now)
+            if at > now:
+                if not self.promised:
+                    self.hungry[window.limit.key] = now
+                yield at, name_of(window.limit.key)
+        yield max(self.day.ready_at(estimate.tokens, now), self.gone_until), "the daily limit"
+
+    def take(self, estimate: Estimate, now: float) -> Lease:
         """Take what `ready_at` allows at `now`."""
-        for bucket in self._requests:
-            bucket.take(1, now)
-        for bucket in self._tokens:
-            bucket.take(tokens, now)
-        self._mean_tokens += _TOKENS_WEIGHT * (tokens - self._mean_tokens) if self._mean_tokens else tokens
-        lease = Lease(taken_at=now, tokens=tokens)
-        self._leases.add(lease)
+        if self.pause.step and not self.pause.in_outage and self._probe_passed_at() <= now:
+            self._lift(self.pause.began, now)
+        tokens = estimate.tokens
+        entries = [
+            (w, w.take(1.0, now) if w.limit.dimension == "requests" else w.take(tokens, now, estimate.likely))
+            for w in self.windows.values()
+        ]
+        lease = Lease(now, estimate, entries, self.day.take(tokens))
+        self._leases[lease] = None
         self._taken_at_sum += now
+        self._variance += estimate.variance
+        self._shared_error += estimate.shared_error
+        self._mean_tokens = self._mean_tokens or estimate.likely or tokens
+        self.finder.passed(1.0, tokens)
+        self.head = None
+        sums = self.sums
+        sums.first_at = now if sums.first_at is None else sums.first_at
+        sums.last_at = now
+        sums.requests += 1
+        sums.tokens += tokens
         return lease
 
-    def leave(self, lease: Lease) -> None:
-        """The try is over."""
-        self._leases.remove(lease)
-        self._taken_at_sum = self._taken_at_sum - lease.taken_at if self._leases else 0.0
+    def is_stale(self, lease: Lease, now: float) -> bool:
+        """Whether too much time has passed since the lease was taken: its try would arrive where it was not counted."""
+        return now - lease.taken_at > STALE_SECONDS or now > self.leased_until
 
-    def settle(self, *, reserved: int, used: int) -> None:
-        """Of the tokens reserved for a try the gateway counted so many."""
-        for bucket in self._tokens:
-            bucket.settle(reserved, used)
+    def cancel(self, lease: Lease) -> None:
+        """Nothing was sent on this lease: it is as if it had never been taken."""
+        self.over(lease, counted=0.0, refused=True)
+        for window, slot in lease.entries:
+            if window.limit.dimension == "requests" and self._is_declared(window):
+                window.settle(slot, -1.0)
 
-    def answered(self, lease: Lease, latency_seconds: float) -> None:
+    def over(self, lease: Lease, *, counted: float | None, refused: bool = False, answered: bool = False) -> None:
+        """The try is over and the gateway counted so many tokens for it; None where nobody knows: the estimate stays.
+
+        Requests that it refused stay counted under declared limits, as some gateways count them.
+        """
+        self._leave(lease)
+        tokens = lease.estimate.tokens
+        change = 0.0 if counted is None else counted - tokens
+        for window, slot in lease.entries:
+            if window.limit.dimension == "tokens":
+                if change:
+                    window.settle(slot, change)
+            elif refused and not self._is_declared(window):
+                window.settle(slot, -1.0)
+        self.day.over(lease.day, tokens + change, change=change, refused=refused)
+        self.sums.tokens += change
+        if refused:
+            self.finder.passed(-1.0, -tokens)
+            self.sums.requests -= 1
+        elif change:
+            self.finder.passed(0.0, change)
+        if answered:
+            self._mean_tokens += _TOKENS_WEIGHT * (tokens + change - self._mean_tokens)
+        if answered and lease.estimate.variance:
+            self.sums.reserved += tokens
+            self.sums.counted += tokens + change
+
+    def answered(self, lease: Lease, now: float) -> None:
         """The gateway answered: pauses that began before this try are over."""
-        self.pause.lift(lease.taken_at)
-        self.pace.answered(latency_seconds)
+        self._lift(lease.taken_at, now)
+        searching = not self._limited and self.limits.concurrency is None
+        self.pace.answered(now - lease.taken_at, now, full=self._was_full, searching=searching)
+        self._was_full = False
+        if self.finder.caps and now - self._looked_at >= _LOOK_EVERY_SECONDS:
+            self._looked_at = now
+            if not self.pause.step and self.finder.raise_used(now, self._used(now)):
+                self.arrange(now)
 
-    def limited(self, lease: Lease, now: float, *, hint: float | None, jitter: float) -> None:
-        """The gateway refused for its limits."""
-        if lease.taken_at >= self.pause.began:
-            self.pace.limited()
-        self.pause.limited(lease.taken_at, now, hint=hint, jitter=jitter)
+    def limited_by(self, lease: Lease, now: float, refusal: Refusal, *, jitter: float) -> None:
+        """The gateway refused a try, that is over, for its limits."""
+        self._refusal_seconds = now - lease.taken_at
+        begins = lease.taken_at >= self.pause.began
+        if refusal.kind is Kind.CONCURRENCY:
+            self.pace.refused_for_concurrency(len(self._leases))
+            self.pause.limited(lease.taken_at, now, hint=refusal.wait_seconds, jitter=jitter, first=_FIRST_PAUSE_SHARE)
+            return
+        if begins and (self.pause.step == 0 or self.finder.suspects):
+            self._learn(lease, now, refusal)
+        self.pause.limited(lease.taken_at, now, hint=refusal.wait_seconds, jitter=jitter, first=self._first_pause())
+        self.pause.probing = self.pause.probing or self.finder.suspects
+
+    def quota_gone(self, sent_at: float, now: float, *, back_at: float) -> None:
+        """A daily quota is used up until then; after that one probe goes first. Its refusals told of no other limit."""
+        self.gone_until = max(self.gone_until, back_at)
+        self.finder.caps = dict(self._caps_before)
+        self.arrange(now)
+        if sent_at >= self.pause.began:
+            self.pause = Pause(began=now, step=1, probing=True)
+
+    def waits_until(self, now: float) -> float | None:
+        """Until when nothing can be sent because of a pause or a daily quota; None where something can."""
+        day = self.day.ends_at if self.day.gone else -FOREVER
+        until = max(self.pause.until, self.gone_until, day)
+        return until if until > now else None
 
     def unavailable(self, lease: Lease, now: float, *, hint: float | None, jitter: float) -> None:
         """The gateway has been answering nothing at all."""
         self.pause.unavailable(lease.taken_at, now, hint=hint, jitter=jitter)
 
-    def in_debt_until(self, now: float) -> float:
-        """From when on what was taken weighs on no later try."""
-        return max((bucket.in_debt_until(now) for bucket in self._tokens), default=now)
+    def hear(self, told: Iterable[Told], now: float) -> None:
+        """Headers tell of limits."""
+        for one in told:
+            self.finder.told(one.dimension, one.amount, window=one.window_seconds, reset=one.reset_seconds, now=now)
+        self.arrange(now)
 
-    def _probe_out(self) -> bool:
-        """Whether a try sent since the pause began is out; older ones tell nothing of how things are now."""
-        return any(lease.taken_at >= self.pause.began for lease in self._leases)
+    def arrange(self, now: float) -> None:
+        """Make the windows those of the limits in force: declared here or by others, told by headers, or found."""
+        amounts = {key: cap.amount for key, cap in self.finder.caps.items()}
+        for known in (self.finder.declared, self._foreign):
+            for key, amount in known.items():
+                amounts[key] = min(amount, amounts.get(key, amount))
+        firm = dict.fromkeys(self.finder.declared, _SIGMAS)
+        for key in (("requests", MINUTE), ("tokens", MINUTE)):
+            amounts.setdefault(key, UNLIMITED)
+        log = self.windows
+        for key in [key for key in log if key not in amounts]:
+            del log[key]
+            self.hungry.pop(key, None)
+        for key, amount in amounts.items():
+            guard = GUARD_SECONDS if key in firm or amount >= UNLIMITED else FOUND_GUARD_SECONDS
+            limit = Limit(dimension=key[0], amount=amount, window_seconds=key[1], guard_seconds=guard)
+            if key not in log:
+                log[key] = Window(limit, now=now)
+                if (key[0], MINUTE) in log and key[1] < MINUTE:
+                    log[key].seed(log[(key[0], MINUTE)], now)
+            elif log[key].limit != limit:
+                log[key].change(limit, now)
+        self._limited = [window for window in log.values() if window.limit.amount < UNLIMITED]
+        self._firm = firm
+
+    def share(self, shares: dict[Key, Share], now: float) -> None:
+        """Take the part of each limit that the processes on this lane have agreed upon."""
+        foreign = {key: share.amount for key, share in shares.items() if share.amount < UNLIMITED}
+        if foreign != self._foreign:
+            self._foreign = foreign
+            self.arrange(now)
+        for key, share in shares.items():
+            window = self.windows.get(key)
+            if window is not None:
+                window.divide(share.held, share.rate_share, now)
+
+    def restore(self, found: dict[Key, float], now: float) -> None:
+        """Begin with limits that an earlier run, or another process, has found."""
+        for key, amount in found.items():
+            cap = self.finder.caps.get(key)
+            if cap is None:
+                self.finder.caps[key] = Cap(amount, now, amount)
+            else:
+                cap.amount = amount
+        for key in [key for key, cap in self.finder.caps.items() if not cap.told and key not in found]:
+            del self.finder.caps[key]
+        self.arrange(now)
+
+    def _learn(self, lease: Lease, now: float, refusal: Refusal) -> None:
+        if self.pause.step == 0:
+            self._caps_before = {key: replace(cap) for key, cap in self.finder.caps.items()}
+        ran = lease.taken_at - (lease.taken_at if self.sums.first_at is None else self.sums.first_at)
+        self.finder.refused(
+            Refused(
+                sent_at=lease.taken_at,
+                now=now,
+                used=self._used(lease.taken_at),
+                ran=ran,
+                hint=refusal.wait_seconds,
+                dimension=refusal.dimension,
+            )
+        )
+        self.arrange(now)
+
+    def _used(self, until: float) -> Use:
+        """What passed in each kind of window that ends at this instant, or a little later."""
+        logs = ((key, self.windows.get(key) or self.windows[(key[0], MINUTE)]) for key in KEYS)
+        return {key: log.used_since(until - key[1]) for key, log in logs}
+
+    def _first_pause(self) -> float:
+        """A tenth of the shortest window that may have refused; a second where that is not known yet."""
+        shortest = min((window.limit.window_seconds for window in self._limited), default=MINUTE)
+        return FIRST_SECONDS if self.finder.suspects else min(FIRST_SECONDS, _FIRST_PAUSE_SHARE * shortest)
+
+    def _window_ready_at(self, window: Window, estimate: Estimate, now: float) -> float:
+        if window.limit.dimension == "requests":
+            return window.ready_at(1.0, now)
+        sigmas = self._firm.get(window.limit.key, 0.0)
+        if not sigmas:
+            return window.ready_at(estimate.tokens, now, 0.0, estimate.likely)
+        margin = min(sigmas * self.error(estimate), _LARGEST_MARGIN * window.limit.amount)
+        self.largest_margin = max(self.largest_margin, margin)
+        return window.ready_at(estimate.tokens, now, margin, estimate.likely)
+
+    def _paused_until(self, now: float) -> float:
+        pause = self.pause
+        until = max(now, pause.until)
+        if not pause.probing:
+            return until
+        passed_at = self._probe_passed_at()
+        if passed_at == FOREVER:  # none is out
+            return until
+        return FOREVER if pause.in_outage else max(until, passed_at)
+
+    def _probe_passed_at(self) -> float:
+        """When a try that is out since the pause began would have been refused by now; infinity where none is out."""
+        first = FOREVER
+        for lease in reversed(self._leases):
+            if lease.taken_at < self.pause.began:
+                break
+            first = lease.taken_at
+        return first + max(_PASSED_AT_LEAST_SECONDS, _PASSED_AFTER * self._refusal_seconds)
+
+    def _lift(self, sent_at: float, now: float) -> None:
+        if self.pause.lift(sent_at):
+            self.finder.probe_passed(now)
+            self.arrange(now)
+
+    def _leave(self, lease: Lease) -> None:
+        del self._leases[lease]
+        if self._leases:
+            self._taken_at_sum -= lease.taken_at
+            self._variance -= lease.estimate.variance
+            self._shared_error -= lease.estimate.shared_error
+        else:
+            self._taken_at_sum = self._variance = self._shared_error = 0.0
+
+    def _is_declared(self, window: Window) -> bool:
+        return window.limit.key in self.finder.declared
 
     def _mean_age(self, now: float) -> float:
         """Seconds for which those in flight have been out, in the mean."""
         return now - self._taken_at_sum / len(self._leases) if self._leases else 0.0
-
-    def _rate(self) -> float:
-        """Tries per second that the declared limits allow."""
-        rates = [bucket.rate for bucket in self._requests]
-        rates += [bucket.rate / max(1.0, self._mean_tokens) for bucket in self._tokens]
-        return min(rates, default=float("inf"))
-
-
-def _pace_for(limits: Limits) -> Pace:
-    if limits.concurrency is not None:
-        return GivenPace(limits.concurrency)
-    return KnownPace() if limits.requests or limits.tokens else FoundPace()

@@ -9,7 +9,10 @@ from collections.abc import Callable
 
 import anyio
 
-from batchrunner.limits.lane import Lane, Lease
+from batchrunner.limits.estimate import Estimate
+from batchrunner.limits.lane import FOREVER, Lane, Lease
+
+_LONGEST_NAP_SECONDS = 60.0
 
 
 class SendingStoppedError(Exception):
@@ -17,11 +20,15 @@ class SendingStoppedError(Exception):
 
 
 class Limiter:
-    """Admits tries to one lane. `clock` is monotonic seconds, those of the event loop."""
+    """Admits tries to one lane. `clock` is monotonic seconds, those of the event loop.
+
+    `starving` is set when the head of the line waits for something that only the book of this machine can give.
+    """
 
     def __init__(self, lane: Lane, clock: Callable[[], float] = anyio.current_time) -> None:
         self.lane = lane
         self.clock = clock
+        self.starving = anyio.Event()
         self._line: deque[anyio.Event] = deque()
         self._changed = anyio.Event()
         self._closed = anyio.Event()
@@ -31,18 +38,21 @@ class Limiter:
         """Tries in the line."""
         return len(self._line)
 
-    async def admit(self, tokens: int) -> Lease:
-        """Wait for leave to send a try of so many tokens. Raises SendingStoppedError once closed."""
+    async def admit(self, estimate: Estimate) -> Lease:
+        """Wait for leave to send a try. Raises SendingStoppedError once closed."""
         if not self._line and not self._closed.is_set():
             now = self.clock()
-            if self.lane.ready_at(tokens, now) <= now:
-                return self.lane.take(tokens, now)
-        return await self._admit_in_turn(tokens)
+            if self.lane.ready_at(estimate, now) <= now:
+                return self.lane.take(estimate, now)
+        return await self._admit_in_turn(estimate)
 
-    def leave(self, lease: Lease) -> None:
-        """The try is over."""
-        self.lane.leave(lease)
-        self.wake()
+    def may_write(self, lease: Lease) -> bool:
+        """Asked immediately before the request is written: whether the lease is fresh. A stale one was cancelled."""
+        fresh = not self.lane.is_stale(lease, self.clock())
+        if not fresh:
+            self.lane.cancel(lease)
+            self.wake()
+        return fresh
 
     def wake(self) -> None:
         """The lane has changed: let the head of the line ask it again."""
@@ -60,28 +70,35 @@ class Limiter:
             await self._closed.wait()
         self._refuse_when_closed()
 
-    async def _admit_in_turn(self, tokens: int) -> Lease:
+    async def _admit_in_turn(self, estimate: Estimate) -> Lease:
         turn = anyio.Event()
         self._line.append(turn)
         try:
             if self._line[0] is not turn:
                 await turn.wait()
-            return await self._wait_at_head(tokens)
+            return await self._wait_at_head(estimate)
         finally:
+            if self._line[0] is turn:
+                self.lane.head = None
             self._line.remove(turn)
             if self._line:
                 self._line[0].set()
 
-    async def _wait_at_head(self, tokens: int) -> Lease:
+    async def _wait_at_head(self, estimate: Estimate) -> Lease:
+        lane = self.lane
         while True:
             self._refuse_when_closed()
             now = self.clock()
-            ready = self.lane.ready_at(tokens, now)
+            ready = lane.ready_at(estimate, now)
             if ready <= now:
-                return self.lane.take(tokens, now)
+                return lane.take(estimate, now)
+            if ready == FOREVER:
+                self.starving.set()
             self._changed = anyio.Event()
-            with anyio.move_on_after(ready - now):
+            why = lane.bound_by
+            with anyio.move_on_after(min(ready - now, _LONGEST_NAP_SECONDS)):
                 await self._changed.wait()
+            lane.sums.bound[why] += self.clock() - now
 
     def _refuse_when_closed(self) -> None:
         if self._closed.is_set():

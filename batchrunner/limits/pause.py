@@ -17,8 +17,9 @@ _PROBE_FROM_STEP = 2
 class Pause:
     """`until` and `began` are instants of the lane's clock; `step` counts pauses without an answer between.
 
-    While `probing`, one try sent since the pause began may be out at a time; `silent_steps` counts refusals
-    after silences that outlast every rolling window.
+    While `probing`, one try sent since the pause began may be out at a time; `in_outage`: only its answer ends that,
+    else that it was not refused at once does. `silent_steps` counts refusals after silences that outlast every
+    rolling window.
     """
 
     until: float = float("-inf")
@@ -26,33 +27,40 @@ class Pause:
     step: int = 0
     silent_steps: int = 0
     probing: bool = False
+    in_outage: bool = False
 
-    def ready_at(self, now: float, *, probe_out: bool) -> float:
-        """The first instant at which the pause allows a try; infinity while a probe is out."""
-        return float("inf") if self.probing and probe_out else max(now, self.until)
+    def limited(
+        self, sent_at: float, now: float, *, hint: float | None, jitter: float, first: float = FIRST_SECONDS
+    ) -> bool:
+        """A try sent at `sent_at` met a limit: whether that begins another pause.
 
-    def limited(self, sent_at: float, now: float, *, hint: float | None, jitter: float) -> None:
-        """A try sent at `sent_at` met a limit. `hint`: seconds the gateway asks for; `jitter`: 0 to 1."""
-        own = min(LONGEST_SECONDS, FIRST_SECONDS * 2**self.step)
-        if self._extend(sent_at, now, own if hint is None else hint, jitter):
+        `hint`: seconds the gateway asks for; `first`: of the first pause without one; `jitter`: 0 to 1.
+        """
+        own = min(LONGEST_SECONDS, first * 2**self.step)
+        begins = self._extend(sent_at, now, own if hint is None else hint, jitter)
+        if begins:
             self.silent_steps += hint is None and own >= LONGEST_SECONDS
             self.probing = self.probing or self.step >= _PROBE_FROM_STEP
+            self.in_outage = False
         elif hint is not None:
             self.until = max(self.until, now + hint)
+        return begins
 
     def unavailable(self, sent_at: float, now: float, *, hint: float | None, jitter: float) -> None:
         """A try sent at `sent_at` found no gateway: one probe after each pause, and no word of a quota."""
         own = min(LONGEST_IN_OUTAGE_SECONDS, FIRST_SECONDS * 2**self.step)
         self._extend(sent_at, now, max(own, hint or 0.0), jitter)
-        self.probing = True
+        self.probing = self.in_outage = True
         self.silent_steps = 0
 
-    def lift(self, sent_at: float) -> None:
-        """A try sent at `sent_at` was answered: the trouble is over unless it began after that."""
-        if sent_at >= self.began:
-            self.step = 0
-            self.silent_steps = 0
-            self.probing = False
+    def lift(self, sent_at: float) -> bool:
+        """A try sent at `sent_at` was taken: the trouble is over unless it began after that. Whether it was one."""
+        if sent_at < self.began or not self.step:
+            return False
+        self.step = 0
+        self.silent_steps = 0
+        self.probing = self.in_outage = False
+        return True
 
     def _extend(self, sent_at: float, now: float, wait: float, jitter: float) -> bool:
         """Begin the next pause, unless the try was sent before the present one: whether it did."""

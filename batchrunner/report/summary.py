@@ -2,6 +2,7 @@
 
 import msgspec
 
+from batchrunner.report.bounds import LaneUse, words_of
 from batchrunner.report.tally import Tally
 from batchrunner.store.database import DayUsage, Totals
 
@@ -23,6 +24,7 @@ class ThisRun(msgspec.Struct, frozen=True, kw_only=True):
     tokens: int
     duration_s: float
     tries_per_s: float
+    lanes: list[LaneUse]
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,7 +48,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     this_run: ThisRun
 
 
-def this_run(tally: Tally, duration_seconds: float) -> ThisRun:
+def this_run(tally: Tally, duration_seconds: float, lanes: list[LaneUse]) -> ThisRun:
     """What one process did in so many seconds."""
     return ThisRun(
         units=tally.units,
@@ -54,6 +56,7 @@ def this_run(tally: Tally, duration_seconds: float) -> ThisRun:
         tokens=tally.tokens,
         duration_s=round(duration_seconds, 3),
         tries_per_s=round(tally.tries / duration_seconds, 3) if duration_seconds > 0 else 0.0,
+        lanes=lanes,
     )
 
 
@@ -85,3 +88,10 @@ def line(summary: Summary) -> str:
     if summary.in_doubt:
         parts.append(f"{summary.in_doubt:,} in doubt, in flight when a run was cut off")
     return "; ".join(parts)
+
+
+def lines_of_lanes(summary: Summary) -> list[str]:
+    """For people: what bound each lane, named where there are several."""
+    lanes = [use for use in summary.this_run.lanes if use.requests]
+    told = [(use.lane, words_of(use)) for use in lanes]
+    return [f"{lane}: {words}" if len(lanes) > 1 else words for lane, words in told if words]

@@ -13,18 +13,22 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_
 
 from batchrunner.chat.verdict import LaneHistory, UnitHistory, Verdict, judge
 from batchrunner.limits.estimate import Estimator
-from batchrunner.limits.hints import DAILY_SECONDS
+from batchrunner.limits.hints import DAILY_SECONDS, Refusal
 from batchrunner.limits.lane import Lease
-from batchrunner.limits.limiter import Limiter, SendingStoppedError
-from batchrunner.limits.quota import next_reset
-from batchrunner.records import Failure, Kind, Outcome, Request, Try
+from batchrunner.limits.limiter import SendingStoppedError
+from batchrunner.limits.spans import gateway_time
+from batchrunner.limits.told import told_limits
+from batchrunner.records import Failure, HttpReply, Kind, Outcome, Request, Try
 from batchrunner.runner.ending import End, Ending
+from batchrunner.runner.lanes import OpenLane
 from batchrunner.runner.outcome import Came, answered, failed, failed_after, read
 from batchrunner.store.marks import Marks
 from batchrunner.transport.http import HttpTransport
 
 FIRST_BACKOFF_SECONDS = 0.75  # six tries then outlast the 10 s after which an outage charges nobody
 LONGEST_BACKOFF_SECONDS = 60.0
+LISTEN_EVERY_SECONDS = 1.0
+LOOK_AGAIN_SECONDS = 1800.0  # whether a quota that seems gone is: others may have used it
 
 Record = Callable[[Try | None, Outcome | None, int | None], Awaitable[None]]
 _STOPPING = {
@@ -32,13 +36,16 @@ _STOPPING = {
     Kind.BILLING: End.REFUSED,
     Kind.REDIRECTED: End.MISCONFIGURED,
 }
+_REFUSALS = frozenset({Kind.RATE_LIMITED, Kind.CONCURRENCY, Kind.DAILY_LIMIT})
 
 
 class Patience(msgspec.Struct, frozen=True, kw_only=True):
-    """How long to go on. `attempts`: charged tries of a unit; `max_outage_seconds`: of a silent gateway."""
+    """How long to go on. `attempts`: charged tries of a unit; `max_outage_seconds`: of a silent gateway;
+    `waits_for_quota`: a lane whose daily quota is gone waits for the reset instead of stopping."""
 
     attempts: int = 6
     max_outage_seconds: float = 900.0
+    waits_for_quota: bool = False
 
 
 class Settled(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +64,7 @@ class Asker:
 
     def __init__(
         self,
-        limiter: Limiter,
+        opened: OpenLane,
         *,
         transport: HttpTransport,
         marks: Marks,
@@ -65,7 +72,9 @@ class Asker:
         record: Record,
         admitted: Callable[[], None],
     ) -> None:
-        self.limiter = limiter
+        self.opened = opened
+        self.limiter = opened.limiter
+        opened.quota_gone = self._quota_gone
         self.napping: set[int] = set()
         self.stopped: Ending | None = None
         self.trouble: str | None = None
@@ -74,8 +83,9 @@ class Asker:
         self._patience = patience
         self._record = record
         self._admitted = admitted
-        self._estimator = Estimator()
+        self._estimators: dict[str, Estimator] = {}
         self._history = LaneHistory()
+        self._listened_at = float("-inf")
 
     def stop(self, ending: Ending) -> None:
         """Send nothing more on this lane; what waits for leave gets SendingStoppedError."""
@@ -84,9 +94,11 @@ class Asker:
 
     async def ask(self, request: Request) -> None:
         """Ask until the unit has ended. SendingStoppedError leaves it pending."""
-        tokens = self._estimator.tokens(request)
+        tokens = self._estimator(request).estimate(request).tokens
         if not self.limiter.lane.fits(tokens):
-            message = f"about {tokens} tokens (prompt and max_tokens) are more than a whole window of the limit holds"
+            message = (
+                f"about {tokens:.0f} tokens (prompt and max_tokens) are more than a whole window of the limit holds"
+            )
             failure = Failure(kind=Kind.TOO_LARGE, message=message)
             await self._record(None, failed(request.number, request.id, failure, now=time.time()), None)
             return
@@ -128,9 +140,12 @@ class Asker:
     async def _try_once(self, request: Request, unit: UnitHistory) -> Settled:
         """One charged try: sent as often as the lane's limits or an outage turn it away."""
         while True:
-            lease = await self.limiter.admit(self._estimator.tokens(request))
+            lease = await self.limiter.admit(self._estimator(request).estimate(request))
             self._admitted()
-            came, slot = await self._send(request, lease)
+            sent = await self._send(request, lease)
+            if sent is None:
+                continue
+            came, slot = sent
             verdict = self._judge(came, unit, lease)
             settled = Settled(came=came, slot=slot, verdict=verdict)
             if verdict in (None, Verdict.AGAIN, Verdict.FAIL):
@@ -139,30 +154,56 @@ class Asker:
             if self.stopped is not None:
                 raise SendingStoppedError
 
-    async def _send(self, request: Request, lease: Lease) -> tuple[Came, int]:
-        """What one try brought, and its mark; the lane has taken in what it says of tokens and latency."""
+    async def _send(self, request: Request, lease: Lease) -> tuple[Came, int] | None:
+        """What one try brought, and its mark; the lane has taken in what it says of tokens and latency.
+
+        None where nothing was sent: the connection was so long in coming that the lease had to be given up.
+        """
         slot = self._marks.set(request.number)
-        sent_at = time.time()
+        sent_at, limiter = time.time(), self.limiter
         try:
-            brought = await self._transport.send(request)
-        finally:
-            self.limiter.leave(lease)
-        came = read(brought, sent_at=sent_at, latency_s=self.limiter.clock() - lease.taken_at)
-        if came.reply is not None:
-            self._estimator.learn(request, came.reply.usage)
-            self.limiter.lane.answered(lease, came.latency_s)
-        self._settle(request, lease, came)
+            brought = await self._transport.send(request, may_write=lambda: limiter.may_write(lease))
+        except BaseException:
+            limiter.lane.over(lease, counted=None)
+            raise
+        if brought is None:
+            self._marks.clear(slot)
+            return None
+        now = limiter.clock()
+        came = read(brought, sent_at=sent_at, latency_s=now - lease.taken_at)
+        self._take_in(request, lease, came, now)
+        if isinstance(brought, HttpReply) and now - self._listened_at >= LISTEN_EVERY_SECONDS:
+            self._listen(brought, now)
+        limiter.wake()
         return came, slot
 
-    def _settle(self, request: Request, lease: Lease, came: Came) -> None:
-        """Give back what a try did not use: all of one that was not counted; of an answer no more than the present
-        estimate was off, as what the first, blind reservations held too much belongs to windows that are past."""
-        used = came.used_tokens
-        if used is None:
+    def _take_in(self, request: Request, lease: Lease, came: Came, now: float) -> None:
+        """The lane and the estimates learn what the gateway counted for a try that is over."""
+        lane = self.limiter.lane
+        if came.reply is None:
+            refused = came.failure is not None and came.failure.kind in _REFUSALS
+            lane.over(lease, counted=came.used_tokens, refused=refused)
             return
-        reserved = lease.tokens if came.reply is None else min(lease.tokens, self._estimator.tokens(request))
-        self.limiter.lane.settle(reserved=reserved, used=used)
-        self.limiter.wake()
+        estimator, usage = self._estimator(request), came.reply.usage
+        lane.over(lease, counted=estimator.counted(request, usage), answered=True)
+        estimator.learn(request, usage)
+        lane.answered(lease, now)
+
+    def _listen(self, reply: HttpReply, now: float) -> None:
+        """What the headers say of the time and of limits; not of every reply, as reading them costs."""
+        self._listened_at = now
+        date = gateway_time(reply.headers, time.time())
+        if "date" in reply.headers:
+            self.opened.seat.clock.hear(date, now)
+        told = told_limits(reply.headers, date)
+        if told:
+            self.limiter.lane.hear(told, now)
+
+    def _estimator(self, request: Request) -> Estimator:
+        estimator = self._estimators.get(request.model)
+        if estimator is None:
+            estimator = self._estimators[request.model] = Estimator(self.opened.table.token_accounting)
+        return estimator
 
     def _judge(self, came: Came, unit: UnitHistory, lease: Lease) -> Verdict | None:
         """The verdict on a failed try, after the lane has taken it in; None for an answer."""
@@ -176,34 +217,47 @@ class Asker:
         match verdict:
             case Verdict.LIMITED:
                 self.trouble = _words(came)
-                lane.limited(lease, now, hint=hint, jitter=jitter)
+                lane.limited_by(lease, now, came.refusal or Refusal(kind=Kind.RATE_LIMITED), jitter=jitter)
                 if lane.seems_out_of_quota:
-                    self._park(came)
+                    self._told_gone(came, lease)
             case Verdict.UNAVAILABLE:
                 self.trouble = _words(came)
                 lane.unavailable(lease, now, hint=min(hint or 0.0, DAILY_SECONDS), jitter=jitter)
                 if self._history.outage_seconds(now) > self._patience.max_outage_seconds:
                     self.stop(_ending(End.UNREACHABLE, came))
             case Verdict.PARK:
-                self._park(came)
+                self._told_gone(came, lease)
             case Verdict.STOP:
                 self.stop(_ending(_STOPPING[came.failure.kind], came))
             case Verdict.AGAIN | Verdict.FAIL | Verdict.REFUSED:
                 pass
         return verdict
 
-    def _park(self, came: Came) -> None:
-        now = came.gateway_time or time.time()
-        hint = came.hint_seconds or 0.0
-        resume_at = now + hint if hint > DAILY_SECONDS else next_reset(now)  # shorter ones are told of every 429
-        self.stop(_ending(End.PARKED, came, resume_at=resume_at))
+    def _told_gone(self, came: Came, lease: Lease) -> None:
+        """The gateway refuses for a daily quota, or seems to: until its reset, or as long as it says itself."""
+        seat, now, refusal = self.opened.seat, self.limiter.clock(), came.refusal
+        gateway_now = seat.clock.now(now, time.time()) if came.gateway_time is None else came.gateway_time
+        hint = refusal.wait_seconds if refusal is not None else None
+        back_at = gateway_now + hint if hint is not None and hint > DAILY_SECONDS else seat.reset.next(gateway_now)
+        sure = refusal is not None and refusal.kind is Kind.DAILY_LIMIT
+        if not sure and self._patience.waits_for_quota:
+            back_at = min(back_at, gateway_now + LOOK_AGAIN_SECONDS)
+        seat.gone(back_at)
+        self.limiter.lane.quota_gone(lease.taken_at, now, back_at=now + back_at - gateway_now)
+        self._quota_gone(back_at, _words(came))
+
+    def _quota_gone(self, back_at: float, words: str = "the day's quota is used up") -> None:
+        """Until then (Unix time) nothing more can be sent on this lane: stop it, or let it wait."""
+        self.trouble = words
+        if not self._patience.waits_for_quota and self.stopped is None:
+            self.stop(Ending(end=End.PARKED, message=f"{End.PARKED}: {words}", resume_at=back_at))
 
     async def _record_rejected(self, request: Request, settled: Settled) -> None:
         await self._record(settled.came.as_try(request.number), None, settled.slot)
 
 
-def _ending(end: End, came: Came, *, resume_at: float | None = None) -> Ending:
-    return Ending(end=end, message=f"{end}: {_words(came)}", resume_at=resume_at)
+def _ending(end: End, came: Came) -> Ending:
+    return Ending(end=end, message=f"{end}: {_words(came)}")
 
 
 def _words(came: Came) -> str:

@@ -1,77 +1,135 @@
-"""Opens lanes: their limits from the job, their beginning from this machine's book, their leases kept ahead."""
+"""Opens lanes: their limits from the job, their seat at this machine's book, and what keeps the two in step."""
 
+import os
+import secrets
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import anyio
 from anyio import to_thread
 from anyio.abc import TaskGroup
 
 from batchrunner.job.schema import LimitsTable
-from batchrunner.limits.account import EXTEND_EVERY_SECONDS, LEASE_SECONDS, Book
-from batchrunner.limits.bucket import Limit
-from batchrunner.limits.lane import Lane, Limits
+from batchrunner.limits.account import Book
+from batchrunner.limits.lane import FOREVER, Lane, Limits
 from batchrunner.limits.limiter import Limiter
+from batchrunner.limits.quota import GatewayClock, Reset
+from batchrunner.limits.seat import BEAT_SECONDS, Decision, Notes, Seat, decide
+from batchrunner.limits.window import Dimension, Limit
+from batchrunner.report.bounds import LaneUse, use_of
+
+_SHORTEST_BEAT_SECONDS = 0.02
+
+
+@dataclass(slots=True, kw_only=True)
+class OpenLane:
+    """A lane with its turnstile, its seat and its table of limits. `quota_gone` is told, with the Unix time at which
+    it comes back, when the day's quota is found to be used up."""
+
+    name: str
+    label: str
+    limiter: Limiter
+    seat: Seat
+    table: LimitsTable
+    quota_gone: Callable[[float], None] | None = None
 
 
 class LaneOpener:
-    """Makes the limiter of a model's lane, and keeps its lease in the book ahead of its admissions."""
+    """Makes the lane of a model, and keeps its seat in the book ahead of its admissions."""
 
-    def __init__(self, book: Book, limits: LimitsTable, *, base_url: str, account: str) -> None:
+    def __init__(
+        self, book: Book, limits: LimitsTable, *, base_url: str, account: str, ignore_resume_at: bool = False
+    ) -> None:
         self._book = book
-        self._limits = declared(limits)
+        self._limits = limits
         self._base_url = base_url
         self._account = account
-        self._lanes: dict[str, Lane] = {}
+        self._ignore_resume_at = ignore_resume_at
+        self._me = f"{os.getpid()} {secrets.token_hex(8)}"
+        self._clock = GatewayClock()
         self._writing = anyio.Lock()
+        self.lanes: dict[str, OpenLane] = {}
 
-    @property
-    def most_in_flight(self) -> int | None:
-        """The concurrency that the user gave."""
-        return self._limits.concurrency
+    def lane_of(self, model: str) -> str:
+        """The models that share limits share this name."""
+        return "" if self._limits.scope == "account" else model
 
-    def open(self, model: str, keepers: TaskGroup) -> Limiter:
-        """A limiter that begins where earlier runs on this lane may have left off."""
-        name = self._book.lane_name(self._base_url, self._account, model)
-        now, leased_until = time.monotonic(), self._book.leased_until(name)
-        longest = max((limit.window_seconds + limit.guard_seconds for limit in self._all_limits()), default=0.0)
-        used_before = leased_until > now - longest
-        lane = Lane(self._limits, now=max(now, leased_until) if used_before else now, empty=used_before)
+    def hear(self, date: float, mono: float) -> None:
+        """A reply of the gateway told the time."""
+        self._clock.hear(date, mono)
+
+    def open(self, model: str, keepers: TaskGroup) -> OpenLane:
+        """The lane of a model; it admits nothing before its seat stands in the book."""
+        table = self._limits.for_model(model)
+        lane = Lane(declared(table), now=time.monotonic())
+        lane.leased_until = -FOREVER
+        name = self._book.lane_name(self._base_url, self._account, self.lane_of(model))
+        seat = Seat(lane, reset=Reset(*table.reset), clock=self._clock)
+        if self._ignore_resume_at:
+            seat.gone(0.0)
         limiter = Limiter(lane, time.monotonic)  # asyncio's own clock, at a tenth of the cost
-        self._lanes[name] = lane
-        if self._all_limits():
-            lane.leased_until = float("-inf")
-            keepers.start_soon(self._keep, name, limiter)
-        return limiter
+        opened = OpenLane(name=name, label=self.lane_of(model) or "account", limiter=limiter, seat=seat, table=table)
+        self.lanes[name] = opened
+        keepers.start_soon(self._keep, opened)
+        return opened
+
+    def uses(self) -> list[LaneUse]:
+        """What bound each lane."""
+        now = time.monotonic()
+        return [use_of(opened.label, opened.limiter.lane, now) for opened in self.lanes.values()]
 
     def close(self) -> None:
-        """Nothing more is admitted: end the leases now."""
-        now = time.monotonic()
-        for name, lane in self._lanes.items():
-            if self._all_limits():
-                self._book.end(name, lane.in_debt_until(now))
-
-    async def _keep(self, name: str, limiter: Limiter) -> None:
-        while True:
+        """Nothing more is admitted: give back what is held and not used."""
+        for opened in self.lanes.values():
             now = time.monotonic()
-            until = max(now + LEASE_SECONDS, limiter.lane.in_debt_until(now))
-            async with self._writing:
-                await to_thread.run_sync(self._book.extend, name, until)
-            limiter.lane.leased_until = until
-            limiter.wake()
-            await anyio.sleep(EXTEND_EVERY_SECONDS)
+            self._meet(opened.name, opened.seat.notes(now, time.time(), ending=True), now)
 
-    def _all_limits(self) -> tuple[Limit, ...]:
-        return self._limits.requests + self._limits.tokens
+    async def _keep(self, opened: OpenLane) -> None:
+        while True:
+            opened.limiter.starving = anyio.Event()
+            await self._look(opened)
+            opened.limiter.wake()
+            await anyio.sleep(_SHORTEST_BEAT_SECONDS)
+            with anyio.move_on_after(BEAT_SECONDS - _SHORTEST_BEAT_SECONDS):
+                await opened.limiter.starving.wait()
+
+    async def _look(self, opened: OpenLane) -> None:
+        """Meet the others in the book, in a thread; what the lane may do until then it has promised."""
+        seat = opened.seat
+        async with self._writing:
+            now, wall = time.monotonic(), time.time()
+            notes = seat.notes(now, wall)
+            decision = await to_thread.run_sync(self._meet, opened.name, notes, now)
+        now, wall = time.monotonic(), time.time()
+        seat.apply(decision, now, wall)
+        back_at = seat.quota_back_at(now, wall)
+        if back_at is not None and opened.quota_gone is not None:
+            opened.quota_gone(back_at)
+
+    def _meet(self, name: str, notes: Notes, now: float) -> Decision:
+        with self._book.meeting(name, self._me) as meeting:
+            decision = decide(notes, meeting.page, now)
+            meeting.entry = decision.entry
+        return decision
 
 
 def declared(table: LimitsTable) -> Limits:
     """The job's table as the limits of a lane."""
-    return Limits(
-        requests=_limits((table.requests_per_second, 1), (table.requests_per_minute, 60)),
-        tokens=_limits((table.tokens_per_second, 1), (table.tokens_per_minute, 60)),
-        concurrency=None if table.concurrency == "auto" else table.concurrency,
+    amounts: tuple[tuple[Dimension, float, int | None], ...] = (
+        ("requests", 1.0, table.requests_per_second),
+        ("requests", 60.0, table.requests_per_minute),
+        ("tokens", 1.0, table.tokens_per_second),
+        ("tokens", 60.0, table.tokens_per_minute),
     )
-
-
-def _limits(*pairs: tuple[int | None, float]) -> tuple[Limit, ...]:
-    return tuple(Limit(amount=amount, window_seconds=window) for amount, window in pairs if amount is not None)
+    return Limits(
+        windows=tuple(
+            Limit(dimension=dimension, amount=amount, window_seconds=window)
+            for dimension, window, amount in amounts
+            if amount is not None
+        ),
+        requests_per_day=FOREVER if table.requests_per_day is None else table.requests_per_day,
+        tokens_per_day=FOREVER if table.tokens_per_day is None else table.tokens_per_day,
+        concurrency=None if table.concurrency == "auto" else table.concurrency,
+        most_concurrency=table.max_concurrency,
+    )

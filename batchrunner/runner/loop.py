@@ -20,11 +20,12 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from batchrunner.chat.request import RequestSettings, compose, model_of
 from batchrunner.chat.verdict import ALIKE_FAILURES
-from batchrunner.limits.limiter import Limiter, SendingStoppedError
+from batchrunner.limits.limiter import SendingStoppedError
 from batchrunner.records import Outcome, Request, Row, Try
 from batchrunner.report.tally import Tally
 from batchrunner.runner.asking import Asker, Patience
 from batchrunner.runner.ending import End, Ending, first_in_order
+from batchrunner.runner.lanes import OpenLane
 from batchrunner.runner.outcome import failed
 from batchrunner.store.bitmap import Bitmap
 from batchrunner.store.database import Store
@@ -39,7 +40,7 @@ _Recorded = tuple[Try | None, Outcome | None, int | None]
 
 @dataclass(slots=True, kw_only=True)
 class Parts:
-    """What the loop works with. `limiter_for` makes the limiter of a model's lane and keeps it in the group;
+    """What the loop works with. `lane_of` names a model's lane, `open_lane` opens it and keeps it in the group;
     `waiting_for_commit`: how many answers may wait for the disk before senders do; `answered_before`: whether an
     earlier run of this output was answered; `rows` reads the input without the numbers that its argument wants left
     out; `ended`: the units that ended in earlier runs."""
@@ -49,7 +50,8 @@ class Parts:
     transport: HttpTransport
     settings: RequestSettings
     patience: Patience
-    limiter_for: Callable[[str, TaskGroup], Limiter]
+    lane_of: Callable[[str], str]
+    open_lane: Callable[[str, TaskGroup], OpenLane]
     waiting_for_commit: int
     answered_before: bool
     rows: Callable[[Callable[[int], bool]], Iterator[list[Row]]]
@@ -145,7 +147,7 @@ class Loop:
             request = await self._compose(row)
             if request is None:
                 continue
-            lane = self._lanes.get(request.model) or self._open_lane(request.model)
+            lane = self._lanes.get(self._parts.lane_of(request.model)) or self._open_lane(request.model)
             try:
                 lane.requests.send_nowait(request)
             except anyio.WouldBlock:
@@ -173,7 +175,8 @@ class Loop:
 
     def _lane_of(self, row: Row) -> _LaneAtWork | None:
         """The row's lane, if it has been opened."""
-        return self._lanes.get(model_of(row, self._parts.settings) or "")
+        model = model_of(row, self._parts.settings)
+        return None if model is None else self._lanes.get(self._parts.lane_of(model))
 
     async def _compose(self, row: Row) -> Request | None:
         """The row's request; where there is none, that is recorded."""
@@ -185,14 +188,14 @@ class Loop:
 
     def _open_lane(self, model: str) -> _LaneAtWork:
         asker = Asker(
-            self._parts.limiter_for(model, self._keepers),
+            self._parts.open_lane(model, self._keepers),
             transport=self._parts.transport,
             marks=self._parts.marks,
             patience=self._parts.patience,
             record=self._record,
             admitted=lambda: self._add_worker(lane),
         )
-        lane = self._lanes[model] = _LaneAtWork(asker)
+        lane = self._lanes[self._parts.lane_of(model)] = _LaneAtWork(asker)
         self._add_worker(lane)
         return lane
 

@@ -10,7 +10,7 @@ from batchrunner.limits.hints import Refusal, read_refusal, retry_after_seconds
 from batchrunner.limits.spans import gateway_time
 from batchrunner.records import ErrorColumn, Failure, HttpReply, Kind, Outcome, Reply, Request, Try
 
-_NOT_COUNTED = UNPAID | {Kind.SERVER_ERROR, Kind.UNAVAILABLE}
+_NOT_COUNTED = UNPAID | {Kind.UNAVAILABLE}  # a 500 may have come after the tokens were counted
 
 
 class Came(msgspec.Struct, frozen=True, kw_only=True):

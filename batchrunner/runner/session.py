@@ -15,6 +15,7 @@ from anyio import to_thread
 from batchrunner.errors import InputError
 from batchrunner.job.schema import Job
 from batchrunner.limits.account import Book
+from batchrunner.report.bounds import LaneUse
 from batchrunner.report.summary import ThisRun, this_run
 from batchrunner.report.tally import Tally
 from batchrunner.runner.asking import Patience
@@ -79,7 +80,7 @@ async def run_job(job: Job, settings: Settings, *, key: Secret, watch: Watch) ->
         folder.begin(prepared.identity)
         began = time.monotonic()
         run = _Run(job=job, settings=settings, prepared=prepared, folder=folder)
-        tally, ending = await run.ask_pending(key, watch)
+        tally, lanes, ending = await run.ask_pending(key, watch)
         totals = folder.store.totals(prepared.total)
         if totals.ok + totals.failed == prepared.total:
             await to_thread.run_sync(_publish, folder, prepared.total, totals)
@@ -92,7 +93,7 @@ async def run_job(job: Job, settings: Settings, *, key: Secret, watch: Watch) ->
             totals=totals,
             usage_by_day=folder.store.usage_by_day(),
             in_doubt=folder.in_doubt,
-            this_run=this_run(tally, time.monotonic() - began),
+            this_run=this_run(tally, time.monotonic() - began, lanes),
         )
 
 
@@ -104,11 +105,11 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
     prepared: Prepared
     folder: RunFolder
 
-    async def ask_pending(self, key: Secret, watch: Watch) -> tuple[Tally, Ending | None]:
+    async def ask_pending(self, key: Secret, watch: Watch) -> tuple[Tally, list[LaneUse], Ending | None]:
         """Ask for every unit that has not ended; with none left, no connection is opened."""
         done = self.folder.done(self.prepared.total)
         if len(done) == self.prepared.total:
-            return Tally(), None
+            return Tally(), [], None
         gateway = self.job.gateway
         with closing(Book(self.settings.state_dir)) as book:
             lanes = LaneOpener(
@@ -116,6 +117,7 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
                 self.job.limits,
                 base_url=self.settings.identity_url or gateway.base_url,
                 account=gateway.account or key.reveal(),
+                ignore_resume_at=self.settings.ignore_resume_at,
             )
             transport = HttpTransport(
                 gateway.base_url,
@@ -128,20 +130,26 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
                 async with transport:
                     loop = Loop(self._parts(transport, lanes, done))
                     ending = await _watched(loop, partial(watch, loop, len(done), self.prepared.total))
-                    return loop.tally, ending
+                    return loop.tally, lanes.uses(), ending
 
     def _parts(self, transport: HttpTransport, lanes: LaneOpener, done: Bitmap) -> Parts:
+        concurrency = self.job.limits.concurrency
         return Parts(
             store=self.folder.store,
             marks=self.folder.marks,
             transport=transport,
             settings=self.prepared.settings,
-            patience=Patience(attempts=self.job.retry.attempts, max_outage_seconds=self.settings.max_outage_seconds),
-            limiter_for=lanes.open,
+            patience=Patience(
+                attempts=self.job.retry.attempts,
+                max_outage_seconds=self.settings.max_outage_seconds,
+                waits_for_quota=self.settings.on_daily_limit == "wait",
+            ),
+            lane_of=lanes.lane_of,
+            open_lane=lanes.open,
             rows=lambda skip: self.prepared.source.rows(skip, self.prepared.total),
             ended=done,
             answered_before=self.folder.store.holds_answers(),
-            waiting_for_commit=lanes.most_in_flight or WAITING_FOR_COMMIT,
+            waiting_for_commit=WAITING_FOR_COMMIT if concurrency == "auto" else concurrency,
         )
 
 

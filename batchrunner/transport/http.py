@@ -16,6 +16,7 @@ from batchrunner.errors import UsageError
 from batchrunner.records import Failure, HttpReply, Kind, Request
 from batchrunner.transport.on_aiohttp import LOOPBACK, AiohttpTransport
 from batchrunner.transport.secret import Secret
+from batchrunner.transport.writing import MayWrite, NotWrittenError, always, may_write_now
 
 LONGEST_MESSAGE = 500
 _PORTS = {None, *range(1, 2**16)}
@@ -54,12 +55,20 @@ class HttpTransport:
     ) -> None:
         await self._wire.aclose()
 
-    async def send(self, request: Request) -> HttpReply | Failure:
-        """One try, once. What the network or the gateway does wrong is a Failure, never an exception."""
+    async def send(self, request: Request, *, may_write: MayWrite = always) -> HttpReply | Failure | None:
+        """One try, once. What the network or the gateway does wrong is a Failure, never an exception.
+
+        `may_write` is asked when the connection stands, immediately before the first byte; None where it says no.
+        """
+        asked = may_write_now.set(may_write)
         try:
             reply = await self._wire.handle_async_request(httpx.Request("POST", self._url, content=request.body))
+        except NotWrittenError:
+            return None
         except httpx.RequestError as error:
             return Failure(kind=_kind(error), message=self._redacted(str(error))[:LONGEST_MESSAGE])
+        finally:
+            may_write_now.reset(asked)
         if reply.is_success:
             plain = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in reply.headers.raw}
             return HttpReply(status=reply.status_code, headers=plain, body=self._key.redact_exactly(reply.content))

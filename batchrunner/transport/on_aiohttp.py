@@ -13,6 +13,8 @@ import aiohttp
 import httpx
 from yarl import URL
 
+from batchrunner.transport.writing import AskingRequest
+
 LARGEST_BODY = 64 * 2**20
 _SMALL_BODY = 2**18
 CONNECT_SECONDS = 10.0
@@ -37,6 +39,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             headers=headers,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
+            request_class=AskingRequest,
         )
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:

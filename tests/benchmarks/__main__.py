@@ -2,9 +2,10 @@
 
 import sys
 
-from tests.benchmarks import hot_path, main_job
+from tests.benchmarks import hot_path, limiter, main_job
 
-BENCHMARKS = {"main_job": main_job.main, "hot_path": hot_path.main}
+BENCHMARKS = {"main_job": main_job.main, "hot_path": hot_path.main, "limiter": limiter.main}
 
-for name in sys.argv[1:] or BENCHMARKS:
-    BENCHMARKS[name]()
+if __name__ == "__main__":
+    for name in sys.argv[1:] or BENCHMARKS:
+        BENCHMARKS[name]()

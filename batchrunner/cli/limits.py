@@ -1,0 +1,113 @@
+"""batchrunner limits: this machine's book, shown and reset."""
+
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from batchrunner.cli.exits import errors_as_exit_codes
+from batchrunner.cli.state import state_home
+from batchrunner.cli.terminal import safe_text
+from batchrunner.errors import UsageError
+from batchrunner.limits.account import Book, LaneInBook
+from batchrunner.limits.window import name_of
+
+EXAMPLES = """\b
+Examples:
+  batchrunner limits show
+  batchrunner limits show --json
+  batchrunner limits reset acme/small
+"""
+_STATE_DIR = click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path),
+    envvar="BATCHRUNNER_STATE_DIR",
+    metavar="PATH",
+    help="Where the book is [$XDG_STATE_HOME/batchrunner]",
+)
+
+
+@click.group(epilog=EXAMPLES)
+def limits(**_: Any) -> None:
+    """This machine's book: what each lane has used by day, the limits found, and whose quota is gone.
+
+    A lane is what a gateway counts together: base URL, key or account (shown as a hash) and model.
+    """
+
+
+@limits.command()
+@_STATE_DIR
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a lane.")
+def show(state_dir: Path | None, *, as_json: bool) -> None:
+    """Print every lane, the one used last first."""
+    with errors_as_exit_codes():
+        book = Book(state_dir or state_home())
+        lanes = book.lanes()
+        book.close()
+        for lane in lanes:
+            click.echo(msgspec.json.encode(_plain(lane)).decode() if as_json else "\n".join(_lines(lane)))
+        if not lanes and not as_json:
+            click.echo(f"nothing was used yet: {book.path}")
+
+
+@limits.command()
+@click.argument("lane")
+@_STATE_DIR
+def reset(lane: str, state_dir: Path | None) -> None:
+    """Forget what was used and found on every lane whose name contains LANE: a model, a URL, or `/` for all."""
+    with errors_as_exit_codes():
+        book = Book(state_dir or state_home())
+        chosen = [one for one in book.lanes() if lane in one.name]
+        busy = [one for one in chosen if one.processes]
+        if busy:
+            who = ", ".join(str(pid) for pid in busy[0].processes)
+            raise UsageError(f"The lane {busy[0].name} is in use by process {who}: stop it first.")
+        for one in chosen:
+            book.forget(one.name)
+            click.echo(f"forgotten: {safe_text(one.name)}")
+        book.close()
+        if not chosen:
+            click.echo(f"no lane has {safe_text(lane)} in its name; see batchrunner limits show", err=True)
+            sys.exit(1)
+
+
+def _plain(lane: LaneInBook) -> dict[str, Any]:
+    page = lane.page
+    return {
+        "lane": lane.name,
+        "days": {
+            day: {"requests": round(spent.requests), "tokens": round(spent.tokens)} for day, spent in _recent(lane)
+        },
+        "found": {name_of(one.key): round(one.amount, 1) for one in page.found},
+        "quota_gone_until": _utc(page.gone_until) if page.gone_until > time.time() else None,
+        "processes": lane.processes,
+        "last_used": _utc(lane.seen_at),
+    }
+
+
+def _lines(lane: LaneInBook) -> list[str]:
+    plain = _plain(lane)
+    lines = [safe_text(lane.name)]
+    lines += [
+        f"  {day}: {spent['requests']:,} requests, {spent['tokens']:,} tokens" for day, spent in plain["days"].items()
+    ]
+    lines += [f"  found: {name} {amount:,}" for name, amount in plain["found"].items()]
+    if plain["quota_gone_until"] is not None:
+        lines.append(f"  the day's quota is gone until {plain['quota_gone_until']}")
+    if lane.processes:
+        lines.append(f"  in use by process {', '.join(map(str, lane.processes))}")
+    lines.append(f"  last used {plain['last_used']}")
+    return lines
+
+
+def _recent(lane: LaneInBook) -> list[tuple[str, Any]]:
+    """The last week's days, the newest first."""
+    return sorted(lane.page.days.items(), reverse=True)[:7]
+
+
+def _utc(unix: float) -> str:
+    return datetime.fromtimestamp(unix, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,10 @@
+"""Where this user's state is, when nobody says."""
+
+import os
+from pathlib import Path
+
+
+def state_home() -> Path:
+    """$XDG_STATE_HOME/batchrunner, that is ~/.local/state/batchrunner."""
+    home = os.environ.get("XDG_STATE_HOME")
+    return (Path(home) if home else Path.home() / ".local" / "state") / "batchrunner"

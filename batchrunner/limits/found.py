@@ -1,0 +1,261 @@
+"""Limits that nobody declared, found out from what the gateway refuses, says and lets through.
+
+Whenever a try is refused, some limit is full, and what was admitted within its window is its amount. Which window?
+After a second of silence a limit by the second has forgotten all, a limit by the minute hardly anything: so the probe
+that follows the first pause tells them apart. Requests or tokens? Both are kept as found, and lowered together, until
+one of them turns out to vary more at refusals than the other. What is found too low grows back: while it is the limit
+that binds, it is raised a little from time to time, and more boldly for as long as nothing is refused.
+
+Amounts of tokens are noisy, as nobody knows before what an answer will use: a limit of a second that holds fifty rows
+refuses at 90 % of it or at 100 %. So a refusal lowers an amount by a little, by twice as much each time one follows
+another before it was raised; and raises come as seldom as the pause is long that they may cost.
+
+Two refusals in a short time: what passed between them is what the gateway forgets in that time, whatever its kind.
+So a bucket, which lets a whole stored window pass at first, is seen through at its second refusal.
+
+Declared limits stand: a refusal while one of them is full is a matter of jitter, unless it happens again soon.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from batchrunner.limits.window import Dimension, Key
+
+SECOND, MINUTE = 1.0, 60.0
+KEYS: tuple[Key, ...] = (("requests", SECOND), ("requests", MINUTE), ("tokens", SECOND), ("tokens", MINUTE))
+_SECONDS_HINT = 1.0  # a hint up to this long speaks of a limit by the second
+_FIRST_CUT, _LARGEST_CUT = 0.01, 0.08
+_ACQUITTED_TOKENS, _ACQUITTED_REQUESTS = 1.3, 2.0
+_REMEMBERED = 4
+_FAR = 0.1
+_SPREADS = 1.5  # above the mean
+_EXPLAINED = 0.8
+_LOWEST_CUT, _LOWEST_SEEN = 0.5, 0.8
+_FIRST_STEP, _BOLD_STEP, _LARGEST_STEP = 0.01, 0.04, 0.25
+_FIRST_HOLD = 1.0  # windows between two raises
+_HOLD_PER_PAUSE = 40  # a refused raise costs a pause; to wait longer would cost as much where limits are noisy
+_LEAST_HOLD_SECONDS, _LONGEST_HOLD_SECONDS = 4.0, 960.0
+_WEIGHT, _WEIGHT_NEAR = 2 / 3, 1 / 3  # of the newest refusal, far from the mean and near to it
+_SEEN_THROUGH = 3  # refusals
+_USED = 0.9
+_FEW = 4.0
+_SOON = 10  # windows
+
+Use = dict[Key, float]
+
+
+@dataclass(slots=True)
+class Cap:
+    """One limit as found. `seen`: the mean of what it held at refusals, `spread`: by what share that varied, over so
+    many `refusals`; `step`: by how much it is raised next; `hold`: windows to wait before; `cut`: by how much it was
+    lowered last; `raised`: since then; `told`: by headers."""
+
+    amount: float
+    changed_at: float
+    seen: float
+    spread: float = 0.0
+    refusals: int = 1
+    step: float = _FIRST_STEP
+    hold: float = _FIRST_HOLD
+    cut: float = _FIRST_CUT
+    raised: bool = False
+    told: bool = False
+
+    def note(self, used: float) -> None:
+        """It held so much when something was refused."""
+        off = abs(used / self.seen - 1) if self.seen else 0.0
+        self.refusals += 1
+        self.spread += (min(off, _FAR) - self.spread) / min(self.refusals, _REMEMBERED)
+        self.seen += (_WEIGHT if off > _FAR else _WEIGHT_NEAR) * (used - self.seen)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """A try that was refused for a rate, the first since something passed.
+
+    `used`: what had passed in each kind of window before it; `ran`: seconds since the lane's first try; `hint` and
+    `dimension` as the gateway said. Instants are seconds of the lane's clock.
+    """
+
+    sent_at: float
+    now: float
+    used: Use
+    ran: float
+    hint: float | None = None
+    dimension: Dimension | None = None
+
+
+@dataclass(slots=True)
+class Finder:
+    """What is known of one lane's undeclared limits, beside the declared ones."""
+
+    declared: Mapping[Key, float] = field(default_factory=dict)
+    caps: dict[Key, Cap] = field(default_factory=dict)
+    _suspected: Refused | None = None
+    _refused_at: float = float("-inf")
+    _minute_then: float = 0.0
+    _passed: dict[Dimension, float] = field(default_factory=lambda: {"requests": 0.0, "tokens": 0.0})
+    _longest_reset: dict[Dimension, float] = field(default_factory=dict)
+
+    @property
+    def suspects(self) -> bool:
+        """Whether a probe is wanted to tell one kind of window from another."""
+        return self._suspected is not None
+
+    def passed(self, requests: float, tokens: float) -> None:
+        """A try was sent: it counts between two refusals; a refused one is taken back."""
+        self._passed["requests"] += requests
+        self._passed["tokens"] += tokens
+
+    def probe_passed(self, now: float) -> None:
+        """After a refusal and its pause a try was let through."""
+        if self._suspected is not None:
+            self._adopt(SECOND, self._suspected.used, now, self._suspected.dimension)
+            self._suspected = None
+
+    def refused(self, refused: Refused) -> None:
+        """Learn from a refusal."""
+        if self._suspected is not None:
+            self._adopt(MINUTE, self._suspected.used, refused.now, refused.dimension)
+            self._suspected = None
+        elif self._explained(refused):
+            pass
+        elif all(cap.told for cap in self.caps.values()):
+            self._first(refused)
+        else:
+            self._again(refused)
+        self._refused_at = refused.sent_at
+        self._minute_then = refused.used["requests", MINUTE]
+        self._passed = {"requests": 0.0, "tokens": 0.0}
+
+    def raise_used(self, now: float, used: Use) -> bool:
+        """Raise what has bound for long enough without a refusal; whether anything changed."""
+        due = [(key, cap) for key, cap in self.caps.items() if not cap.told and now >= _raised_at(key, cap)]
+        raised = False
+        for key, cap in due:
+            if used[key] < _USED * cap.amount:
+                continue
+            cap.amount += max(cap.amount * cap.step, 1.0 if key[0] == "requests" else 0.0)
+            cap.step = min(_LARGEST_STEP, 2 * cap.step)
+            if cap.step > _BOLD_STEP:
+                cap.hold = max(_FIRST_HOLD, cap.hold / 2)
+            cap.changed_at = now
+            cap.raised = True
+            raised = True
+            if cap.amount >= self.declared.get(key, float("inf")):
+                del self.caps[key]
+        return raised
+
+    def told(
+        self, dimension: Dimension, amount: float, *, window: float | None, reset: float | None, now: float
+    ) -> None:
+        """Headers tell of a limit. Where they do not name its window, the longest reset seen does."""
+        if window is None:
+            longest = max(self._longest_reset.get(dimension, 0.0), reset or 0.0)
+            self._longest_reset[dimension] = longest
+            if not longest or longest > MINUTE:
+                return
+            window = SECOND if longest <= SECOND else MINUTE
+        if window not in (SECOND, MINUTE) or (dimension, window) in self.declared or amount < 1:
+            return
+        other = self.caps.get((dimension, SECOND if window == MINUTE else MINUTE))
+        if other is not None and other.told:
+            del self.caps[(dimension, SECOND if window == MINUTE else MINUTE)]
+        known = self.caps.get((dimension, window))
+        if known is None or known.told:
+            self.caps[(dimension, window)] = Cap(amount, now, amount, told=True)
+
+    def _explained(self, refused: Refused) -> bool:
+        """Whether a limit that was declared, or told by headers, is full; one that is so again soon is found lower."""
+        known = dict(self.declared) | {key: cap.amount for key, cap in self.caps.items() if cap.told}
+        full = [key for key, amount in known.items() if refused.used.get(key, 0.0) >= _USED * amount]
+        if not full:
+            return False
+        key = max(full, key=lambda key: refused.used[key] / known[key])
+        cap = self.caps.get(key)
+        if cap is not None and not cap.told:
+            return False
+        if refused.sent_at - self._refused_at < _SOON * key[1]:
+            seen = min(known[key], refused.used[key])
+            self.caps[key] = Cap(max(1.0, (1 - _FIRST_CUT) * seen), refused.now, seen)
+        return True
+
+    def _first(self, refused: Refused) -> None:
+        """The first refusal: a hint tells the window; a run longer than both has been cut to either; else ask."""
+        if refused.hint is not None:
+            window = SECOND if refused.hint <= _SECONDS_HINT else MINUTE
+            self._adopt(window, refused.used, refused.now, refused.dimension)
+        if (refused.hint is None or refused.hint <= _SECONDS_HINT) and refused.ran >= MINUTE:
+            self._adopt(SECOND, refused.used, refused.now, refused.dimension)
+            self._adopt(MINUTE, refused.used, refused.now, refused.dimension)
+        elif refused.hint is None:
+            self._suspected = refused
+
+    def _again(self, refused: Refused) -> None:
+        """Lower the limits of the window that is nearest to its amounts; where none is near, there is one of another
+        kind, unless the gateway has changed one that is long known."""
+        used, between = refused.used, refused.sent_at - self._refused_at
+        found = {key: cap for key, cap in self.caps.items() if not cap.told and refused.dimension in (None, key[0])}
+        nearest = max(found, key=lambda key: used[key] / found[key].amount, default=None)
+        if nearest is None or used[nearest] < _EXPLAINED * found[nearest].amount:
+            known = nearest is not None and found[nearest].refusals > _FEW
+            minute = self._may_be_of_a_minute(between) and not (known and used["requests", MINUTE] <= self._minute_then)
+            missing = [key for key in KEYS if key not in self.caps and (minute or key[1] < MINUTE)]
+            for key in missing:
+                self._adopt_one(key, used, refused.now, refused.dimension)
+            if missing and not known:
+                return
+        if nearest is not None:
+            for key in [key for key in found if key[1] == nearest[1]]:
+                found[key].note(used[key])
+                self._lower(key, refused)
+            self._acquit(nearest[1])
+
+    def _acquit(self, window: float) -> None:
+        """Of requests and tokens, the one that varies more at refusals is not what is limited. Requests are counted,
+        tokens estimated: so tokens are acquitted sooner."""
+        requests, tokens = self.caps.get(("requests", window)), self.caps.get(("tokens", window))
+        if requests is None or tokens is None or requests.told or tokens.told:
+            return
+        if min(requests.refusals, tokens.refusals) < _FEW:
+            return
+        if tokens.spread > _ACQUITTED_TOKENS * requests.spread:
+            del self.caps["tokens", window]
+        elif requests.spread > _ACQUITTED_REQUESTS * tokens.spread:
+            del self.caps["requests", window]
+
+    def _may_be_of_a_minute(self, between: float) -> bool:
+        """Whether no more passed since the last refusal than a minute's limit, full then, forgets in that time."""
+        return self._passed["requests"] <= _FEW + 2 * self._minute_then * between / MINUTE
+
+    def _lower(self, key: Key, refused: Refused) -> None:
+        """Down to what such a limit holds when it refuses: what had passed in its window, or less where two refusals
+        in a short time show how fast it forgets."""
+        cap, (dimension, window) = self.caps[key], key
+        used, between = refused.used[key], refused.sent_at - self._refused_at
+        if cap.refusals <= _SEEN_THROUGH and 0 < between < window and self._passed["requests"] >= _FEW:
+            rate = max(_LOWEST_SEEN * used, min(used, self._passed[dimension] / between * window))
+            cap.seen -= _WEIGHT * (used - rate)
+        held = cap.seen * (1 + _SPREADS * cap.spread)
+        again = not cap.raised and refused.now < _raised_at(key, cap)
+        cap.cut = min(_LARGEST_CUT, 2 * cap.cut) if again else _FIRST_CUT
+        cap.amount = max(1.0, _LOWEST_CUT * cap.amount, min(cap.amount, held) * (1 - cap.cut))
+        paused = refused.hint if refused.hint is not None else min(1.0, window / 10)
+        if cap.raised:
+            cap.hold = min(2 * cap.hold, max(1.0, _HOLD_PER_PAUSE * paused / window))
+        cap.raised = False
+        cap.step = _FIRST_STEP
+        cap.changed_at = refused.now
+
+    def _adopt(self, window: float, used: Use, now: float, dimension: Dimension | None) -> None:
+        for key in KEYS:
+            if key[1] == window:
+                self._adopt_one(key, used, now, dimension)
+
+    def _adopt_one(self, key: Key, used: Use, now: float, dimension: Dimension | None) -> None:
+        if dimension in (None, key[0]) and used[key] > 0:
+            self.caps[key] = Cap(max(1.0, used[key]), now, used[key])
+
+
+def _raised_at(key: Key, cap: Cap) -> float:
+    return cap.changed_at + min(_LONGEST_HOLD_SECONDS, max(_LEAST_HOLD_SECONDS, cap.hold * key[1]))

@@ -1,5 +1,6 @@
 """One lane: limits, pauses, probes and room in flight as one question. Tables of instants, no waiting."""
 
+import math
 from collections import deque
 from collections.abc import Callable
 
@@ -269,9 +270,9 @@ def test_estimates_that_may_be_off_keep_a_margin_free_that_answers_give_back() -
 
 def test_a_unit_larger_than_a_whole_window_or_day_never_fits() -> None:
     lane = Lane(minute(tokens=1000), now=0.0)
-    assert lane.fits(1000.0)
-    assert not lane.fits(1001.0)
-    assert not Lane(Limits(tokens_per_day=10.0), now=0.0).fits(11.0)
+    assert lane.most_tokens == 1000.0
+    assert Lane(Limits(tokens_per_day=10.0), now=0.0).most_tokens == 10.0
+    assert Lane(Limits(), now=0.0).most_tokens == math.inf
 
 
 def test_a_limit_that_was_found_holds_from_then_on_and_others_find_it_remembered() -> None:
@@ -283,3 +284,13 @@ def test_a_limit_that_was_found_holds_from_then_on_and_others_find_it_remembered
     assert found["requests", 60.0] == pytest.approx(30, abs=1)
     other.restore(found, 1.0)
     assert {window.limit.key: window.limit.amount for window in other.limited} == found
+
+
+def test_a_try_larger_than_a_limit_that_was_only_found_has_a_whole_window_to_itself() -> None:
+    lane = Lane(Limits(), now=0.0)
+    lane.restore({("tokens", 60.0): 500.0}, 0.0)
+    large = Estimate(800.0)
+    now = lane.ready_at(large, 0.0)
+    lane.take(large, now)
+    assert now < 60
+    assert now + 60 < lane.ready_at(Estimate(10.0), now) < now + 100

@@ -23,7 +23,7 @@ class Verdict(StrEnum):
     AGAIN = "another try, charged to the unit"
     LIMITED = "the lane pauses and the unit is sent again, uncharged"
     UNAVAILABLE = "one probe at a time, uncharged, before the first answer and once all fails for 10 s; else charged"
-    PARK = "the run parks until the daily reset"
+    PARK = "the lane waits for the daily reset, or the run parks until then"
     REFUSED = "the lane stops when nothing succeeded yet or three units in succession meet it; else the unit fails"
     STOP = "the lane stops"
 

@@ -92,6 +92,14 @@ class Estimator:
         variance = self._variance.value
         return Estimate(self._learned(request), variance, math.sqrt(variance / self._variance.count))
 
+    def least(self, request: Request) -> float:
+        """What the gateway will count at least: the prompt, and `max_tokens` where it counts upfront."""
+        if self._prompts.count < FEW:
+            prompt = request.prompt_chars * FIRST_TOKENS_PER_CHAR
+        else:
+            prompt = self._prompts.at(request.prompt_chars)
+        return max(1.0, prompt + ((request.max_tokens or 0) if self.accounting == "upfront" else 0))
+
     def learn(self, request: Request, usage: Usage) -> None:
         """Take in what an answer really used."""
         prompt, completion = usage.prompt_tokens, usage.completion_tokens

@@ -13,6 +13,9 @@ another before it was raised; and raises come as seldom as the pause is long tha
 Two refusals in a short time: what passed between them is what the gateway forgets in that time, whatever its kind.
 So a bucket, which lets a whole stored window pass at first, is seen through at its second refusal.
 
+A limit by the minute that was found in less than a minute is doubted twice, as it would keep the lane from sending for
+the rest of it: where more passes then than a minute's limit could have forgotten, it was none.
+
 Declared limits stand: a refusal while one of them is full is a matter of jitter, unless it happens again soon.
 """
 
@@ -40,6 +43,9 @@ _SEEN_THROUGH = 3  # refusals
 _USED = 0.9
 _FEW = 4.0
 _SOON = 10  # windows
+_DOUBTS_SECONDS = (3.0, 15.0)
+_CAREFUL = 4
+_REQUESTS_PER_RAISE = 150  # so that refused raises are one try in a hundred at most
 
 Use = dict[Key, float]
 
@@ -96,11 +102,45 @@ class Finder:
     _minute_then: float = 0.0
     _passed: dict[Dimension, float] = field(default_factory=lambda: {"requests": 0.0, "tokens": 0.0})
     _longest_reset: dict[Dimension, float] = field(default_factory=dict)
+    _doubts: list[float] = field(default_factory=list)
+    _doubted: dict[Key, Cap] | None = None
+
+    @property
+    def doubt_at(self) -> float:
+        """When to `doubt` next; infinity mostly."""
+        return self._doubts[0] if self._doubts else float("inf")
+
+    def doubt(self, now: float) -> None:
+        """Leave the minute's limits aside until the next refusal, or until more has passed than they would have let;
+        carefully, at a few times their rate."""
+        self._doubts.pop(0)
+        self._doubted = {key: cap for key, cap in self.caps.items() if key[1] == MINUTE and not cap.told}
+        for key in self._doubted:
+            del self.caps[key]
+        if not self.caps:
+            careful = max(_FEW / 2, _CAREFUL * self._minute_then / MINUTE)
+            self.caps["requests", SECOND] = Cap(careful, now, careful, told=True)
+        self._refused_at = now
+        self._passed = {"requests": 0.0, "tokens": 0.0}
+
+    def settle_doubt(self, now: float) -> bool:
+        """Whether a doubt was right: more has passed than a minute's limit would have let."""
+        if self._doubted is None or self._may_be_of_a_minute(now - self._refused_at):
+            return False
+        self._end_doubt()
+        return True
+
+    def _end_doubt(self) -> dict[Key, Cap]:
+        """What was doubted; the careful rate of the doubt is gone with it."""
+        doubted, self._doubted = self._doubted or {}, None
+        if doubted:
+            self.caps = {key: cap for key, cap in self.caps.items() if not (cap.told and key == ("requests", SECOND))}
+        return doubted
 
     @property
     def suspects(self) -> bool:
         """Whether a probe is wanted to tell one kind of window from another."""
-        return self._suspected is not None
+        return self._suspected is not None or self._doubted is not None
 
     def passed(self, requests: float, tokens: float) -> None:
         """A try was sent: it counts between two refusals; a refused one is taken back."""
@@ -115,9 +155,13 @@ class Finder:
 
     def refused(self, refused: Refused) -> None:
         """Learn from a refusal."""
-        if self._suspected is not None:
+        doubted = self._end_doubt()
+        if doubted and self._may_be_of_a_minute(refused.sent_at - self._refused_at):
+            self.caps |= doubted
+        elif self._suspected is not None:
             self._adopt(MINUTE, self._suspected.used, refused.now, refused.dimension)
             self._suspected = None
+            self._doubts = [refused.now + seconds for seconds in _DOUBTS_SECONDS]
         elif self._explained(refused):
             pass
         elif all(cap.told for cap in self.caps.values()):
@@ -127,6 +171,20 @@ class Finder:
         self._refused_at = refused.sent_at
         self._minute_then = refused.used["requests", MINUTE]
         self._passed = {"requests": 0.0, "tokens": 0.0}
+
+    def also_refused(self, sent_at: float, tokens: float) -> None:
+        """Another try was refused, that had been sent before the first and was taken for passed then."""
+        if sent_at > self._refused_at:
+            return
+        used = self._suspected.used if self._suspected is not None else {}
+        for key in KEYS:
+            amount = 1.0 if key[0] == "requests" else tokens
+            if key in used:
+                used[key] = max(0.0, used[key] - amount)
+            cap = self.caps.get(key)
+            if cap is not None and cap.refusals == 1 and not cap.told:
+                cap.amount = max(1.0, cap.amount - amount)
+                cap.seen = max(1.0, cap.seen - amount)
 
     def raise_used(self, now: float, used: Use) -> bool:
         """Raise what has bound for long enough without a refusal; whether anything changed."""
@@ -200,9 +258,11 @@ class Finder:
         if nearest is None or used[nearest] < _EXPLAINED * found[nearest].amount:
             known = nearest is not None and found[nearest].refusals > _FEW
             minute = self._may_be_of_a_minute(between) and not (known and used["requests", MINUTE] <= self._minute_then)
-            missing = [key for key in KEYS if key not in self.caps and (minute or key[1] < MINUTE)]
+            missing = [key for key in KEYS if key not in self.caps and used[key] > 0 and (minute or key[1] < MINUTE)]
             for key in missing:
                 self._adopt_one(key, used, refused.now, refused.dimension)
+            if minute and refused.ran < MINUTE:
+                self._doubts = [refused.now + seconds for seconds in _DOUBTS_SECONDS]
             if missing and not known:
                 return
         if nearest is not None:
@@ -242,7 +302,8 @@ class Finder:
         cap.amount = max(1.0, _LOWEST_CUT * cap.amount, min(cap.amount, held) * (1 - cap.cut))
         paused = refused.hint if refused.hint is not None else min(1.0, window / 10)
         if cap.raised:
-            cap.hold = min(2 * cap.hold, max(1.0, _HOLD_PER_PAUSE * paused / window))
+            seldom = _REQUESTS_PER_RAISE / max(1.0, refused.used["requests", window])
+            cap.hold = min(2 * cap.hold, max(1.0, seldom, _HOLD_PER_PAUSE * paused / window))
         cap.raised = False
         cap.step = _FIRST_STEP
         cap.changed_at = refused.now

@@ -78,6 +78,8 @@ class Lane:
         self.day = Day(limits.requests_per_day, limits.tokens_per_day)
         self.finder = Finder({limit.key: limit.amount for limit in limits.windows})
         self.sums = Sums()
+        tokens = (limit.amount for limit in limits.windows if limit.dimension == "tokens")
+        self.most_tokens = min(limits.tokens_per_day, *tokens, FOREVER)  # that a try may have under declared limits
         self.leased_until = FOREVER
         self.gone_until = -FOREVER  # as the gateway told of its daily quota
         self.bound_by = ""
@@ -142,11 +144,6 @@ class Lane:
             (w.rate if w.limit.dimension == "requests" else w.rate / mean for w in self._limited), default=FOREVER
         )
 
-    def fits(self, tokens: float) -> bool:
-        """Whether a try of so many tokens can ever be sent under the declared limits."""
-        amounts = (limit.amount for limit in self.limits.windows if limit.dimension == "tokens")
-        return tokens <= min(amounts, default=FOREVER) and tokens <= self.limits.tokens_per_day
-
     def error(self, estimate: Estimate) -> float:
         """Standard error, in tokens, of the estimates of this try and of those in flight together."""
         shared = self._shared_error + estimate.shared_error
@@ -168,6 +165,8 @@ class Lane:
 
     def _in_the_way(self, estimate: Estimate, now: float) -> Iterator[tuple[float, str]]:
         """What a try may have to wait for: until when, and what it is."""
+        if now >= self.finder.doubt_at:
+            self._doubt(now)
         if self.pause.step or self.pause.until > now:
             yield self._paused_until(now), "pause"
         in_flight, rate, found = len(self._leases), self.rate(), not self.limits.windows
@@ -252,7 +251,8 @@ class Lane:
         self._was_full = False
         if self.finder.caps and now - self._looked_at >= _LOOK_EVERY_SECONDS:
             self._looked_at = now
-            if not self.pause.step and self.finder.raise_used(now, self._used(now)):
+            raised = not self.pause.step and self.finder.raise_used(now, self._used(now))
+            if self.finder.settle_doubt(now) or raised:
                 self.arrange(now)
 
     def limited_by(self, lease: Lease, now: float, refusal: Refusal, *, jitter: float) -> None:
@@ -265,6 +265,9 @@ class Lane:
             return
         if begins and (self.pause.step == 0 or self.finder.suspects):
             self._learn(lease, now, refusal)
+        elif not begins:
+            self.finder.also_refused(lease.taken_at, lease.estimate.tokens)
+            self.arrange(now)
         self.pause.limited(lease.taken_at, now, hint=refusal.wait_seconds, jitter=jitter, first=self._first_pause())
         self.pause.probing = self.pause.probing or self.finder.suspects
 
@@ -340,6 +343,12 @@ class Lane:
             del self.finder.caps[key]
         self.arrange(now)
 
+    def _doubt(self, now: float) -> None:
+        """Let one probe tell whether a limit by the minute is one."""
+        self.finder.doubt(now)
+        self.arrange(now)
+        self.pause.began, self.pause.step, self.pause.probing = now, max(1, self.pause.step), True
+
     def _learn(self, lease: Lease, now: float, refusal: Refusal) -> None:
         if self.pause.step == 0:
             self._caps_before = {key: replace(cap) for key, cap in self.finder.caps.items()}
@@ -368,13 +377,15 @@ class Lane:
 
     def _window_ready_at(self, window: Window, estimate: Estimate, now: float) -> float:
         if window.limit.dimension == "requests":
-            return window.ready_at(1.0, now)
+            doubt_at = FOREVER if window.limit.key in self.finder.declared else self.finder.doubt_at
+            return min(window.ready_at(1.0, now), doubt_at)
+        tokens = min(estimate.tokens, window.limit.amount)  # one that seems larger has a whole window to itself
         sigmas = self._firm.get(window.limit.key, 0.0)
         if not sigmas:
-            return window.ready_at(estimate.tokens, now, 0.0, estimate.likely)
+            return min(window.ready_at(tokens, now, 0.0, estimate.likely), self.finder.doubt_at)
         margin = min(sigmas * self.error(estimate), _LARGEST_MARGIN * window.limit.amount)
         self.largest_margin = max(self.largest_margin, margin)
-        return window.ready_at(estimate.tokens, now, margin, estimate.likely)
+        return window.ready_at(tokens, now, margin, estimate.likely)
 
     def _paused_until(self, now: float) -> float:
         pause = self.pause

@@ -7,6 +7,7 @@ what the lane's limits or an outage turn away is admitted again inside a try and
 import random
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import msgspec
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt
@@ -94,11 +95,10 @@ class Asker:
 
     async def ask(self, request: Request) -> None:
         """Ask until the unit has ended. SendingStoppedError leaves it pending."""
-        tokens = self._estimator(request).estimate(request).tokens
-        if not self.limiter.lane.fits(tokens):
-            message = (
-                f"about {tokens:.0f} tokens (prompt and max_tokens) are more than a whole window of the limit holds"
-            )
+        tokens = self._estimator(request).least(request)
+        if tokens > self.limiter.lane.most_tokens:
+            counted = "prompt and max_tokens" if self.opened.table.token_accounting == "upfront" else "the prompt alone"
+            message = f"about {tokens:.0f} tokens ({counted}) are more than a whole window of the limit holds"
             failure = Failure(kind=Kind.TOO_LARGE, message=message)
             await self._record(None, failed(request.number, request.id, failure, now=time.time()), None)
             return
@@ -140,7 +140,10 @@ class Asker:
     async def _try_once(self, request: Request, unit: UnitHistory) -> Settled:
         """One charged try: sent as often as the lane's limits or an outage turn it away."""
         while True:
-            lease = await self.limiter.admit(self._estimator(request).estimate(request))
+            estimate = self._estimator(request).estimate(request)
+            if estimate.tokens > self.limiter.lane.most_tokens:
+                estimate = replace(estimate, tokens=self.limiter.lane.most_tokens)
+            lease = await self.limiter.admit(estimate)
             self._admitted()
             sent = await self._send(request, lease)
             if sent is None:

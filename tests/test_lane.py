@@ -167,7 +167,7 @@ def test_refusals_for_concurrency_shrink_the_room_and_no_rate() -> None:
     leases = [lane.take(ONE, 0.0) for _ in range(8)]
     refuse(lane, leases.pop(), 0.1, refusal(Kind.CONCURRENCY))
     assert lane.cap(0.1) == 7
-    assert not list(lane.limited)
+    assert not list(lane.force.limited)
 
 
 def test_tries_that_hang_make_room_for_others() -> None:
@@ -219,7 +219,7 @@ def test_who_waits_and_since_when_is_known_until_he_is_sent() -> None:
 
 
 def used(lane: Lane, now: float) -> dict[str, float]:
-    return {key[0]: window.used(now) for key, window in lane.windows.items()}
+    return {key[0]: window.used(now) for key, window in lane.force.windows.items()}
 
 
 def test_answers_are_settled_by_what_they_used_and_unknown_ones_keep_their_estimate() -> None:
@@ -280,15 +280,15 @@ def test_a_limit_that_was_found_holds_from_then_on_and_others_find_it_remembered
     for number in range(30):
         answer(lane, lane.take(ONE, number / 100), number / 100 + 0.005)
     refuse(lane, lane.take(ONE, 0.5), 0.55, refusal(hint=30.0))
-    found = {key: cap.amount for key, cap in lane.finder.caps.items()}
+    found = {key: cap.amount for key, cap in lane.force.finder.caps.items()}
     assert found["requests", 60.0] == pytest.approx(30, abs=1)
-    other.restore(found, 1.0)
-    assert {window.limit.key: window.limit.amount for window in other.limited} == found
+    other.force.restore(found, 1.0)
+    assert {window.limit.key: window.limit.amount for window in other.force.limited} == found
 
 
 def test_a_try_larger_than_a_limit_that_was_only_found_has_a_whole_window_to_itself() -> None:
     lane = Lane(Limits(), now=0.0)
-    lane.restore({("tokens", 60.0): 500.0}, 0.0)
+    lane.force.restore({("tokens", 60.0): 500.0}, 0.0)
     large = Estimate(800.0)
     now = lane.ready_at(large, 0.0)
     lane.take(large, now)

@@ -171,16 +171,16 @@ def test_two_processes_with_different_limits_keep_to_the_lower_one(tmp_path: Pat
         other = LaneOpener(book, LimitsTable(requests_per_minute=6), base_url=URL, account="key")
         mine, theirs = opener.open(MODEL, keepers), other.open(MODEL, keepers)
         await anyio.sleep(1)
-        amounts = {window.limit.amount for one in (mine, theirs) for window in one.limiter.lane.limited}
+        amounts = {window.limit.amount for one in (mine, theirs) for window in one.limiter.lane.force.limited}
         assert amounts == {6}
-        assert mine.limiter.lane.lowered == {("requests", 60.0): 6}
-        assert theirs.limiter.lane.lowered == {}
+        assert mine.limiter.lane.force.lowered == {("requests", 60.0): 6}
+        assert theirs.limiter.lane.force.lowered == {}
         book.close()
 
     async def alone(opener: LaneOpener, keepers: anyio.abc.TaskGroup) -> None:
         mine = opener.open(MODEL, keepers)
         await anyio.sleep(0.5)
-        assert [window.limit.amount for window in mine.limiter.lane.limited] == [600]
+        assert [window.limit.amount for window in mine.limiter.lane.force.limited] == [600]
 
     opened(tmp_path, scene)
     time.sleep(1)

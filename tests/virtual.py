@@ -92,7 +92,7 @@ class Stage:
         self.estimator = Estimator("upfront" if scene.accounting == "upfront" else "settled")
         self.meter = Meter(_rules(scene))
         if scene.remembered:
-            self.lane.restore({(_dimension(d), float(w)): amount for d, w, amount in scene.remembered}, 0.0)
+            self.lane.force.restore({(_dimension(d), float(w)): amount for d, w, amount in scene.remembered}, 0.0)
         self.seen = Seen()
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
@@ -200,7 +200,7 @@ class Stage:
         self.lane.over(lease, counted=self.estimator.counted(request, usage), answered=True)
         self.lane.answered(lease, self.now)
         if headers:
-            self.lane.hear(told_limits(headers, START_WALL + self.now), self.now)
+            self.lane.force.hear(told_limits(headers, START_WALL + self.now), self.now)
 
     def _draw_rows(self) -> Iterator[tuple[Request, Cost]]:
         scene, draw = self.scene, self.draw

@@ -3,7 +3,7 @@
 One SQLite file in the state folder. Processes that share a lane meet in it several times a second: each one writes
 what it holds of the limits and until when, reads what the others wrote, and takes its part (see sharing). What it
 wrote last binds it, and outlives it by one window, so that limits hold over kills and restarts. Daily counts stay for
-good; so do limits that were found, and the news that a day's quota is gone.
+forty days; limits that were found, and the news that a day's quota is gone, for good.
 
 The key is never in the book, only a salted hash. Instants are those of the monotonic clock, stamped with the boot they
 belong to; instants of days are Unix time. Refused: a book that can't be read. An empty start would be a second helping
@@ -51,6 +51,7 @@ _ADD_DAY = """
 INSERT INTO day VALUES (?1, ?2, ?3, ?4)
 ON CONFLICT (lane, day) DO UPDATE SET requests = max(0, requests + ?3), tokens = max(0, tokens + ?4)
 """
+_FORGET_DAYS = "DELETE FROM day WHERE lane = ? AND day < date('now', ?)"
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
@@ -217,6 +218,7 @@ class Book:
                 self._db.execute("UPDATE member SET state = ? WHERE lane = ? AND id = ?", (settled, lane, member_id))
             if not of_this_boot or until + _FORGET_SECONDS < time.monotonic():
                 self._db.execute("DELETE FROM member WHERE lane = ? AND id = ?", (lane, member_id))
+        self._db.execute(_FORGET_DAYS, (lane, f"-{_KEEP_DAYS} days"))
 
     def _processes(self, lane: str) -> list[int]:
         rows = self._db.execute(

@@ -5,23 +5,20 @@ Pure: `now` is an argument, instants of any one monotonic clock. Nothing here wa
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 from batchrunner.limits.day import Day
 from batchrunner.limits.estimate import Estimate
-from batchrunner.limits.found import KEYS, MINUTE, Cap, Finder, Refused, Use
+from batchrunner.limits.found import MINUTE, Refused
 from batchrunner.limits.hints import Refusal
+from batchrunner.limits.in_force import InForce
 from batchrunner.limits.pace import Pace
 from batchrunner.limits.pause import FIRST_SECONDS, Pause
-from batchrunner.limits.sharing import Share
-from batchrunner.limits.told import Told
-from batchrunner.limits.window import GUARD_SECONDS, Key, Limit, Slot, Window, name_of
+from batchrunner.limits.window import Key, Limit, Slot, Window, name_of
 from batchrunner.records import Kind
 
 QUOTA_AFTER_SILENT_STEPS = 3
-UNLIMITED = 1e18
-FOUND_GUARD_SECONDS = 0.02
 STALE_SECONDS = 0.02
 _SIGMAS = 3.0
 _LARGEST_MARGIN = 0.5
@@ -29,7 +26,6 @@ _TOKENS_WEIGHT = 0.1
 _PASSED_AFTER = 3.0  # times what a refusal takes
 _PASSED_AT_LEAST_SECONDS = 0.25
 _FIRST_PAUSE_SHARE = 0.1
-_LOOK_EVERY_SECONDS = 1.0
 FOREVER = float("inf")
 
 
@@ -76,7 +72,7 @@ class Lane:
         self.pause = Pause()
         self.pace = Pace(given=limits.concurrency, most=limits.most_concurrency)
         self.day = Day(limits.requests_per_day, limits.tokens_per_day)
-        self.finder = Finder({limit.key: limit.amount for limit in limits.windows})
+        self.force = InForce(limits.windows, now=now)
         self.sums = Sums()
         tokens = (limit.amount for limit in limits.windows if limit.dimension == "tokens")
         self.most_tokens = min(limits.tokens_per_day, *tokens, FOREVER)  # that a try may have under declared limits
@@ -87,10 +83,6 @@ class Lane:
         self.head: tuple[float, float] | None = None  # tokens of the try that waits, and since when
         self.hungry: dict[Key, float] = {}
         self.promised = False  # between what was told to the book and its answer the parts are small
-        self.windows: dict[Key, Window] = {}
-        self._foreign: dict[Key, float] = {}  # limits that other processes declare
-        self._limited: list[Window] = []
-        self._firm: dict[Key, float] = {}  # of limits that are known: standard errors of the estimates kept free
         self._leases: dict[Lease, None] = {}
         self._taken_at_sum = 0.0
         self._variance = 0.0
@@ -98,9 +90,6 @@ class Lane:
         self._mean_tokens = 0.0
         self._was_full = False
         self._refusal_seconds = 0.0
-        self._looked_at = now
-        self._caps_before: dict[Key, Cap] = {}
-        self.arrange(now)
 
     @property
     def in_flight(self) -> int:
@@ -113,25 +102,9 @@ class Lane:
         return self.pause.silent_steps >= QUOTA_AFTER_SILENT_STEPS
 
     @property
-    def limited(self) -> Iterable[Window]:
-        """The windows that have an amount, declared or found."""
-        return self._limited
-
-    @property
     def mean_tokens(self) -> float:
         """Tokens of a try, in the mean."""
         return self._mean_tokens
-
-    @property
-    def lowered(self) -> dict[Key, float]:
-        """Limits that another process declares, and lower than here."""
-        own = self.finder.declared
-        return {key: amount for key, amount in self._foreign.items() if amount < self.own_amount(key) and own}
-
-    def own_amount(self, key: Key) -> float:
-        """A limit as this process has it declared or found, whatever others say."""
-        cap = self.finder.caps.get(key)
-        return min(self.finder.declared.get(key, UNLIMITED), cap.amount if cap is not None else UNLIMITED)
 
     def cap(self, now: float) -> int:
         """Requests in flight at most, as things stand."""
@@ -139,10 +112,7 @@ class Lane:
 
     def rate(self) -> float:
         """Tries per second that the limits allow, declared and found."""
-        mean = max(1.0, self._mean_tokens)
-        return min(
-            (w.rate if w.limit.dimension == "requests" else w.rate / mean for w in self._limited), default=FOREVER
-        )
+        return self.force.rate(self._mean_tokens)
 
     def error(self, estimate: Estimate) -> float:
         """Standard error, in tokens, of the estimates of this try and of those in flight together."""
@@ -165,7 +135,7 @@ class Lane:
 
     def _in_the_way(self, estimate: Estimate, now: float) -> Iterator[tuple[float, str]]:
         """What a try may have to wait for: until when, and what it is."""
-        if now >= self.finder.doubt_at:
+        if now >= self.force.finder.doubt_at:
             self._doubt(now)
         if self.pause.step or self.pause.until > now:
             yield self._paused_until(now), "pause"
@@ -173,7 +143,7 @@ class Lane:
         if in_flight >= self.pace.cap(rate, self._mean_age(now), found=found):
             self._was_full = True
             yield now + self.pace.room_in(in_flight, rate, self._mean_age(now), found=found), "requests in flight"
-        for window in self._limited:
+        for window in self.force.limited:
             at = self._window_ready_at(window, estimate, now)
             if at > now:
                 if not self.promised:
@@ -188,7 +158,7 @@ class Lane:
         tokens = estimate.tokens
         entries = [
             (w, w.take(1.0, now) if w.limit.dimension == "requests" else w.take(tokens, now, estimate.likely))
-            for w in self.windows.values()
+            for w in self.force.windows.values()
         ]
         lease = Lease(now, estimate, entries, self.day.take(tokens))
         self._leases[lease] = None
@@ -196,7 +166,7 @@ class Lane:
         self._variance += estimate.variance
         self._shared_error += estimate.shared_error
         self._mean_tokens = self._mean_tokens or estimate.likely or tokens
-        self.finder.passed(1.0, tokens)
+        self.force.finder.passed(1.0, tokens)
         self.head = None
         sums = self.sums
         sums.first_at = now if sums.first_at is None else sums.first_at
@@ -213,7 +183,7 @@ class Lane:
         """Nothing was sent on this lease: it is as if it had never been taken."""
         self.over(lease, counted=0.0, refused=True)
         for window, slot in lease.entries:
-            if window.limit.dimension == "requests" and self._is_declared(window):
+            if window.limit.dimension == "requests" and self.force.is_declared(window.limit.key):
                 window.settle(slot, -1.0)
 
     def over(self, lease: Lease, *, counted: float | None, refused: bool = False, answered: bool = False) -> None:
@@ -228,15 +198,15 @@ class Lane:
             if window.limit.dimension == "tokens":
                 if change:
                     window.settle(slot, change)
-            elif refused and not self._is_declared(window):
+            elif refused and not self.force.is_declared(window.limit.key):
                 window.settle(slot, -1.0)
         self.day.over(lease.day, tokens + change, change=change, refused=refused)
         self.sums.tokens += change
         if refused:
-            self.finder.passed(-1.0, -tokens)
+            self.force.finder.passed(-1.0, -tokens)
             self.sums.requests -= 1
         elif change:
-            self.finder.passed(0.0, change)
+            self.force.finder.passed(0.0, change)
         if answered:
             self._mean_tokens += _TOKENS_WEIGHT * (tokens + change - self._mean_tokens)
         if answered and lease.estimate.variance:
@@ -246,14 +216,10 @@ class Lane:
     def answered(self, lease: Lease, now: float) -> None:
         """The gateway answered: pauses that began before this try are over."""
         self._lift(lease.taken_at, now)
-        searching = not self._limited and self.limits.concurrency is None
+        searching = not self.force.limited and self.limits.concurrency is None
         self.pace.answered(now - lease.taken_at, now, full=self._was_full, searching=searching)
         self._was_full = False
-        if self.finder.caps and now - self._looked_at >= _LOOK_EVERY_SECONDS:
-            self._looked_at = now
-            raised = not self.pause.step and self.finder.raise_used(now, self._used(now))
-            if self.finder.settle_doubt(now) or raised:
-                self.arrange(now)
+        self.force.look(now, may_raise=not self.pause.step)
 
     def limited_by(self, lease: Lease, now: float, refusal: Refusal, *, jitter: float) -> None:
         """The gateway refused a try, that is over, for its limits."""
@@ -263,19 +229,17 @@ class Lane:
             self.pace.refused_for_concurrency(len(self._leases))
             self.pause.limited(lease.taken_at, now, hint=refusal.wait_seconds, jitter=jitter, first=_FIRST_PAUSE_SHARE)
             return
-        if begins and (self.pause.step == 0 or self.finder.suspects):
+        if begins and (self.pause.step == 0 or self.force.finder.suspects):
             self._learn(lease, now, refusal)
         elif not begins:
-            self.finder.also_refused(lease.taken_at, lease.estimate.tokens)
-            self.arrange(now)
+            self.force.also_refused(lease.taken_at, lease.estimate.tokens, now)
         self.pause.limited(lease.taken_at, now, hint=refusal.wait_seconds, jitter=jitter, first=self._first_pause())
-        self.pause.probing = self.pause.probing or self.finder.suspects
+        self.pause.probing = self.pause.probing or self.force.finder.suspects
 
     def quota_gone(self, sent_at: float, now: float, *, back_at: float) -> None:
         """A daily quota is used up until then; after that one probe goes first. Its refusals told of no other limit."""
         self.gone_until = max(self.gone_until, back_at)
-        self.finder.caps = dict(self._caps_before)
-        self.arrange(now)
+        self.force.forget_series(now)
         if sent_at >= self.pause.began:
             self.pause = Pause(began=now, step=1, probing=True)
 
@@ -289,101 +253,36 @@ class Lane:
         """The gateway has been answering nothing at all."""
         self.pause.unavailable(lease.taken_at, now, hint=hint, jitter=jitter)
 
-    def hear(self, told: Iterable[Told], now: float) -> None:
-        """Headers tell of limits."""
-        for one in told:
-            self.finder.told(one.dimension, one.amount, window=one.window_seconds, reset=one.reset_seconds, now=now)
-        self.arrange(now)
-
-    def arrange(self, now: float) -> None:
-        """Make the windows those of the limits in force: declared here or by others, told by headers, or found."""
-        amounts = {key: cap.amount for key, cap in self.finder.caps.items()}
-        for known in (self.finder.declared, self._foreign):
-            for key, amount in known.items():
-                amounts[key] = min(amount, amounts.get(key, amount))
-        firm = dict.fromkeys(self.finder.declared, _SIGMAS)
-        for key in (("requests", MINUTE), ("tokens", MINUTE)):
-            amounts.setdefault(key, UNLIMITED)
-        log = self.windows
-        for key in [key for key in log if key not in amounts]:
-            del log[key]
-            self.hungry.pop(key, None)
-        for key, amount in amounts.items():
-            guard = GUARD_SECONDS if key in firm or amount >= UNLIMITED else FOUND_GUARD_SECONDS
-            limit = Limit(dimension=key[0], amount=amount, window_seconds=key[1], guard_seconds=guard)
-            if key not in log:
-                log[key] = Window(limit, now=now)
-                if (key[0], MINUTE) in log and key[1] < MINUTE:
-                    log[key].seed(log[(key[0], MINUTE)], now)
-            elif log[key].limit != limit:
-                log[key].change(limit, now)
-        self._limited = [window for window in log.values() if window.limit.amount < UNLIMITED]
-        self._firm = firm
-
-    def share(self, shares: dict[Key, Share], now: float) -> None:
-        """Take the part of each limit that the processes on this lane have agreed upon."""
-        foreign = {key: share.amount for key, share in shares.items() if share.amount < UNLIMITED}
-        if foreign != self._foreign:
-            self._foreign = foreign
-            self.arrange(now)
-        for key, share in shares.items():
-            window = self.windows.get(key)
-            if window is not None:
-                window.divide(share.held, share.rate_share, now)
-
-    def restore(self, found: dict[Key, float], now: float) -> None:
-        """Begin with limits that an earlier run, or another process, has found."""
-        for key, amount in found.items():
-            cap = self.finder.caps.get(key)
-            if cap is None:
-                self.finder.caps[key] = Cap(amount, now, amount)
-            else:
-                cap.amount = amount
-        for key in [key for key, cap in self.finder.caps.items() if not cap.told and key not in found]:
-            del self.finder.caps[key]
-        self.arrange(now)
-
     def _doubt(self, now: float) -> None:
         """Let one probe tell whether a limit by the minute is one."""
-        self.finder.doubt(now)
-        self.arrange(now)
+        self.force.doubt(now)
         self.pause.began, self.pause.step, self.pause.probing = now, max(1, self.pause.step), True
 
     def _learn(self, lease: Lease, now: float, refusal: Refusal) -> None:
-        if self.pause.step == 0:
-            self._caps_before = {key: replace(cap) for key, cap in self.finder.caps.items()}
-        ran = lease.taken_at - (lease.taken_at if self.sums.first_at is None else self.sums.first_at)
-        self.finder.refused(
-            Refused(
-                sent_at=lease.taken_at,
-                now=now,
-                used=self._used(lease.taken_at),
-                ran=ran,
-                hint=refusal.wait_seconds,
-                dimension=refusal.dimension,
-            )
+        began = lease.taken_at if self.sums.first_at is None else self.sums.first_at
+        refused = Refused(
+            sent_at=lease.taken_at,
+            now=now,
+            used=self.force.used(lease.taken_at),
+            ran=lease.taken_at - began,
+            hint=refusal.wait_seconds,
+            dimension=refusal.dimension,
         )
-        self.arrange(now)
-
-    def _used(self, until: float) -> Use:
-        """What passed in each kind of window that ends at this instant, or a little later."""
-        logs = ((key, self.windows.get(key) or self.windows[(key[0], MINUTE)]) for key in KEYS)
-        return {key: log.used_since(until - key[1]) for key, log in logs}
+        self.force.refused(refused, first=self.pause.step == 0)
 
     def _first_pause(self) -> float:
         """A tenth of the shortest window that may have refused; a second where that is not known yet."""
-        shortest = min((window.limit.window_seconds for window in self._limited), default=MINUTE)
-        return FIRST_SECONDS if self.finder.suspects else min(FIRST_SECONDS, _FIRST_PAUSE_SHARE * shortest)
+        shortest = min((window.limit.window_seconds for window in self.force.limited), default=MINUTE)
+        return FIRST_SECONDS if self.force.finder.suspects else min(FIRST_SECONDS, _FIRST_PAUSE_SHARE * shortest)
 
     def _window_ready_at(self, window: Window, estimate: Estimate, now: float) -> float:
-        if window.limit.dimension == "requests":
-            doubt_at = FOREVER if window.limit.key in self.finder.declared else self.finder.doubt_at
-            return min(window.ready_at(1.0, now), doubt_at)
+        key = window.limit.key
+        if key[0] == "requests":
+            return min(window.ready_at(1.0, now), self.force.doubt_at(key))
         tokens = min(estimate.tokens, window.limit.amount)  # one that seems larger has a whole window to itself
-        sigmas = self._firm.get(window.limit.key, 0.0)
-        if not sigmas:
-            return min(window.ready_at(tokens, now, 0.0, estimate.likely), self.finder.doubt_at)
-        margin = min(sigmas * self.error(estimate), _LARGEST_MARGIN * window.limit.amount)
+        if not self.force.is_declared(key):
+            return min(window.ready_at(tokens, now, 0.0, estimate.likely), self.force.doubt_at(key))
+        margin = min(_SIGMAS * self.error(estimate), _LARGEST_MARGIN * window.limit.amount)
         self.largest_margin = max(self.largest_margin, margin)
         return window.ready_at(tokens, now, margin, estimate.likely)
 
@@ -408,8 +307,7 @@ class Lane:
 
     def _lift(self, sent_at: float, now: float) -> None:
         if self.pause.lift(sent_at):
-            self.finder.probe_passed(now)
-            self.arrange(now)
+            self.force.probe_passed(now)
 
     def _leave(self, lease: Lease) -> None:
         del self._leases[lease]
@@ -419,9 +317,6 @@ class Lane:
             self._shared_error -= lease.estimate.shared_error
         else:
             self._taken_at_sum = self._variance = self._shared_error = 0.0
-
-    def _is_declared(self, window: Window) -> bool:
-        return window.limit.key in self.finder.declared
 
     def _mean_age(self, now: float) -> float:
         """Seconds for which those in flight have been out, in the mean."""

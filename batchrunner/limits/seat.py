@@ -12,7 +12,8 @@ import msgspec
 
 from batchrunner.limits.account import Entry, Found, Page
 from batchrunner.limits.day import LEASE_LEAST, LEASE_SECONDS, DayLease, Spent, lease_of
-from batchrunner.limits.lane import UNLIMITED, Lane
+from batchrunner.limits.in_force import UNLIMITED
+from batchrunner.limits.lane import Lane
 from batchrunner.limits.quota import GatewayClock, Reset
 from batchrunner.limits.sharing import Member, Part, Share, meet
 from batchrunner.limits.window import Key, Window
@@ -73,7 +74,7 @@ class Seat:
         self._tell_gone: float | None = None
         self._requests_before = 0
         self._noted_at = _FOREVER
-        for window in lane.windows.values():
+        for window in lane.force.windows.values():
             window.allotment = 0.0 if window.limit.amount < UNLIMITED else UNLIMITED
 
     def gone(self, until: float) -> None:
@@ -83,8 +84,8 @@ class Seat:
     def notes(self, now: float, wall: float, *, ending: bool = False) -> Notes:
         """What is to be told now. `ending`: nothing more will be admitted."""
         lane, unix = self.lane, self.clock.now(now, wall)
-        parts = [self._part(window, now) for window in lane.windows.values()]
-        found = {key: cap.amount for key, cap in lane.finder.caps.items() if not cap.told}
+        parts = [self._part(window, now) for window in lane.force.windows.values()]
+        found = {key: cap.amount for key, cap in lane.force.finder.caps.items() if not cap.told}
         if found != self._known:
             self._known, self._found_at = found, wall
         recent = max(0.0, lane.sums.requests - self._requests_before)
@@ -127,14 +128,14 @@ class Seat:
         if decision.found is not None and decision.found_at > self._found_at:
             self._found_at = decision.found_at
             self._known = {one.key: one.amount for one in decision.found}
-            lane.restore(self._known, now)
+            lane.force.restore(self._known, now)
         lane.promised = False
-        lane.share(decision.shares, now)
+        lane.force.share(decision.shares, now)
         lane.day.apply(decision.lease, need=lane.head[0] if lane.head else 0.0, others_hold=decision.others_hold)
-        pauses = [other for other in (decision.entry.member.paused_until,) if other is not None]
-        lane.pause.until = max([lane.pause.until, *pauses])
+        lane.pause.until = max(lane.pause.until, decision.entry.member.paused_until or float("-inf"))
         unix = self.clock.now(now, wall)
-        lane.gone_until = now + decision.gone_until - unix if decision.gone_until > unix else float("-inf")
+        if self._tell_gone is None:  # else there is news that the book has not heard yet
+            lane.gone_until = now + decision.gone_until - unix if decision.gone_until > unix else float("-inf")
         lane.leased_until = decision.entry.member.until
 
     def quota_back_at(self, now: float, wall: float) -> float | None:
@@ -154,7 +155,7 @@ class Seat:
         return Part(
             dimension=limit.dimension,
             window_seconds=limit.window_seconds,
-            amount=lane.own_amount(limit.key),
+            amount=lane.force.own(limit.key),
             held=window.allotment,
             curve=window.curve(now),
             pending=max(next_amount, window.burst),
@@ -181,7 +182,10 @@ def decide(notes: Notes, page: Page, now: float) -> Decision:
     shares = meet(notes.member, page.others, now)
     day, discard = _today(notes, page)
     lease, others_hold = _day_lease(notes, page, day, discard, now)
-    parts = [msgspec.structs.replace(part, held=shares[part.key].held) for part in notes.member.parts]
+    parts = [
+        msgspec.structs.replace(part, held=shares[part.key].held, pending=_pending(part, shares[part.key]))
+        for part in notes.member.parts
+    ]
     paused = [member.paused_until for member in (notes.member, *page.others) if member.paused_until is not None]
     member = msgspec.structs.replace(
         notes.member,
@@ -206,9 +210,9 @@ def decide(notes: Notes, page: Page, now: float) -> Decision:
 
 def _pending(part: Part, share: Share) -> float:
     """What may come to this part until the lease ends: at its pace, with a burst or a large unit on top."""
-    return (
-        part.pending + share.amount * share.rate_share / part.span * MEMBER_SECONDS if part.amount < UNLIMITED else 0.0
-    )
+    if part.amount >= UNLIMITED:
+        return 0.0
+    return part.pending + share.amount * share.rate_share / part.span * MEMBER_SECONDS
 
 
 def _today(notes: Notes, page: Page) -> tuple[str, list[str]]:

@@ -49,7 +49,7 @@ def use_of(label: str, lane: Lane, now: float) -> LaneUse:
         tokens=round(sums.tokens),
         limits=[*_windows(lane), *_days(lane)],
         bound_by={why: round(min(1.0, share), 4) for why, share in sorted(bound.items(), key=lambda one: -one[1])},
-        lowered={name_of(key): amount for key, amount in lane.lowered.items()},
+        lowered={name_of(key): amount for key, amount in lane.force.lowered.items()},
         estimate_error=round(sums.reserved / sums.counted - 1, 4) if sums.counted else None,
     )
 
@@ -73,13 +73,13 @@ def words_of(use: LaneUse) -> str:
 
 
 def _windows(lane: Lane) -> Iterable[LimitUse]:
-    for window in lane.limited:
+    for window in lane.force.limited:
         key = window.limit.key
         yield LimitUse(
             limit=name_of(key),
             amount=round(window.limit.amount, 1),
             used=round(_used(lane, key, window.limit.amount), 4),
-            found=key not in lane.finder.declared,
+            found=key not in lane.force.finder.declared,
             margin=_margin(lane, key, window.limit.amount),
         )
 
@@ -93,7 +93,11 @@ def _used(lane: Lane, key: Key, amount: float) -> float:
 
 def _margin(lane: Lane, key: Key, amount: float) -> float | None:
     """Told of where a window holds few requests."""
-    if key[0] != "tokens" or key not in lane.finder.declared or amount / max(1.0, lane.mean_tokens) >= MANY_REQUESTS:
+    if (
+        key[0] != "tokens"
+        or key not in lane.force.finder.declared
+        or amount / max(1.0, lane.mean_tokens) >= MANY_REQUESTS
+    ):
         return None
     return round(min(1.0, lane.largest_margin / amount), 4)
 

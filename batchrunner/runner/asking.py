@@ -200,7 +200,7 @@ class Asker:
             self.opened.seat.clock.hear(date, now)
         told = told_limits(reply.headers, date)
         if told:
-            self.limiter.lane.hear(told, now)
+            self.limiter.lane.force.hear(told, now)
 
     def _estimator(self, request: Request) -> Estimator:
         estimator = self._estimators.get(request.model)

@@ -1,0 +1,151 @@
+"""The limits in force on one lane, whoever says so: declared here, declared by another process, told by headers, found.
+
+Each has its window. A minute of requests and tokens is logged in any case, so that a limit that becomes known has its
+log at once.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from batchrunner.limits.found import KEYS, MINUTE, Cap, Finder, Refused, Use
+from batchrunner.limits.sharing import Share
+from batchrunner.limits.told import Told
+from batchrunner.limits.window import GUARD_SECONDS, Key, Limit, Window
+
+UNLIMITED = 1e18
+FOUND_GUARD_SECONDS = 0.02
+_LOOK_EVERY_SECONDS = 1.0
+_FOREVER = float("inf")
+
+
+class InForce:
+    """The windows of a lane. `windows` holds all that are logged, `limited` those that have an amount."""
+
+    def __init__(self, declared: Iterable[Limit], *, now: float) -> None:
+        self.finder = Finder({limit.key: limit.amount for limit in declared})
+        self.windows: dict[Key, Window] = {}
+        self.limited: list[Window] = []
+        self._foreign: dict[Key, float] = {}
+        self._before: dict[Key, Cap] = {}
+        self._looked_at = now
+        self._arrange(now)
+
+    @property
+    def lowered(self) -> dict[Key, float]:
+        """Limits of which another process declares less than this one."""
+        declared = self.finder.declared
+        return {key: amount for key, amount in self._foreign.items() if key in declared and amount < self.own(key)}
+
+    def is_declared(self, key: Key) -> bool:
+        """Whether this process declared the limit."""
+        return key in self.finder.declared
+
+    def own(self, key: Key) -> float:
+        """A limit as this process has it declared or found, whatever others say."""
+        cap = self.finder.caps.get(key)
+        return min(self.finder.declared.get(key, UNLIMITED), cap.amount if cap is not None else UNLIMITED)
+
+    def rate(self, mean_tokens: float) -> float:
+        """Tries per second that the limits allow."""
+        mean = max(1.0, mean_tokens)
+        return min(
+            (w.rate if w.limit.dimension == "requests" else w.rate / mean for w in self.limited), default=_FOREVER
+        )
+
+    def doubt_at(self, key: Key) -> float:
+        """When this limit is to be left aside for a probe; infinity mostly."""
+        return _FOREVER if self.is_declared(key) else self.finder.doubt_at
+
+    def doubt(self, now: float) -> None:
+        """Leave found limits by the minute aside for a while."""
+        self.finder.doubt(now)
+        self._arrange(now)
+
+    def hear(self, told: Iterable[Told], now: float) -> None:
+        """Headers tell of limits."""
+        for one in told:
+            self.finder.told(one.dimension, one.amount, window=one.window_seconds, reset=one.reset_seconds, now=now)
+        self._arrange(now)
+
+    def refused(self, refused: Refused, *, first: bool) -> None:
+        """Learn from a refusal; `first`: of a series."""
+        if first:
+            self._before = {key: replace(cap) for key, cap in self.finder.caps.items()}
+        self.finder.refused(refused)
+        self._arrange(refused.now)
+
+    def also_refused(self, sent_at: float, tokens: float, now: float) -> None:
+        """A try of the same series, sent before the first refused one."""
+        self.finder.also_refused(sent_at, tokens)
+        self._arrange(now)
+
+    def probe_passed(self, now: float) -> None:
+        """After refusals and a pause a try was let through."""
+        self.finder.probe_passed(now)
+        self._arrange(now)
+
+    def look(self, now: float, *, may_raise: bool) -> None:
+        """Raise what has bound for long, end doubts; once a second at most."""
+        if not self.finder.caps or now - self._looked_at < _LOOK_EVERY_SECONDS:
+            return
+        self._looked_at = now
+        raised = may_raise and self.finder.raise_used(now, self.used(now))
+        if self.finder.settle_doubt(now) or raised:
+            self._arrange(now)
+
+    def forget_series(self, now: float) -> None:
+        """The refusals of this series told of something else: a daily quota."""
+        self.finder.caps = dict(self._before)
+        self._arrange(now)
+
+    def share(self, shares: dict[Key, Share], now: float) -> None:
+        """Take the part of each limit that the processes on this lane have agreed upon."""
+        foreign = {key: share.amount for key, share in shares.items() if share.amount < UNLIMITED}
+        if foreign != self._foreign:
+            self._foreign = foreign
+            self._arrange(now)
+        for key, share in shares.items():
+            window = self.windows.get(key)
+            if window is not None:
+                window.divide(share.held, share.rate_share, now)
+
+    def restore(self, found: dict[Key, float], now: float) -> None:
+        """Begin with limits that an earlier run, or another process, has found."""
+        caps = self.finder.caps
+        for key in [key for key, cap in caps.items() if not cap.told and key not in found]:
+            del caps[key]
+        for key, amount in found.items():
+            caps[key] = replace(caps[key], amount=amount) if key in caps else Cap(amount, now, amount)
+        self._arrange(now)
+
+    def used(self, until: float) -> Use:
+        """What passed in each kind of window that ends at this instant, or a little later."""
+        logs = ((key, self.windows.get(key) or self.windows[(key[0], MINUTE)]) for key in KEYS)
+        return {key: log.used_since(until - key[1]) for key, log in logs}
+
+    def _arrange(self, now: float) -> None:
+        """Make the windows those of the limits that are known now."""
+        amounts = {key: cap.amount for key, cap in self.finder.caps.items()}
+        for known in (self.finder.declared, self._foreign):
+            for key, amount in known.items():
+                amounts[key] = min(amount, amounts.get(key, amount))
+        for key in (("requests", MINUTE), ("tokens", MINUTE)):
+            amounts.setdefault(key, UNLIMITED)
+        for key in [key for key in self.windows if key not in amounts]:
+            del self.windows[key]
+        for key, amount in amounts.items():
+            self._set(key, amount, now)
+        self.limited = [window for window in self.windows.values() if window.limit.amount < UNLIMITED]
+
+    def _set(self, key: Key, amount: float, now: float) -> None:
+        guard = GUARD_SECONDS if self.is_declared(key) or amount >= UNLIMITED else FOUND_GUARD_SECONDS
+        limit = Limit(dimension=key[0], amount=amount, window_seconds=key[1], guard_seconds=guard)
+        window = self.windows.get(key)
+        if window is not None:
+            if window.limit != limit:
+                window.change(limit, now)
+            return
+        window = self.windows[key] = Window(limit, now=now)
+        minute = self.windows.get((key[0], MINUTE))
+        if minute is not None and minute is not window:
+            window.seed(minute, now)

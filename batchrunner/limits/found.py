@@ -296,10 +296,11 @@ class Finder:
         if cap.refusals <= _SEEN_THROUGH and 0 < between < window and self._passed["requests"] >= _FEW:
             rate = max(_LOWEST_SEEN * used, min(used, self._passed[dimension] / between * window))
             cap.seen -= _WEIGHT * (used - rate)
-        held = cap.seen * (1 + _SPREADS * cap.spread)
+        held = cap.seen * (1 + _SPREADS * cap.spread) if dimension == "tokens" else used  # requests are counted exactly
         again = not cap.raised and refused.now < _raised_at(key, cap)
         cap.cut = min(_LARGEST_CUT, 2 * cap.cut) if again else _FIRST_CUT
-        cap.amount = max(1.0, _LOWEST_CUT * cap.amount, min(cap.amount, held) * (1 - cap.cut))
+        cut = cap.cut if again or dimension == "tokens" else 0.0
+        cap.amount = max(1.0, _LOWEST_CUT * cap.amount, min(cap.amount, held) * (1 - cut))
         paused = refused.hint if refused.hint is not None else min(1.0, window / 10)
         if cap.raised:
             seldom = _REQUESTS_PER_RAISE / max(1.0, refused.used["requests", window])

@@ -25,7 +25,7 @@ _LARGEST_MARGIN = 0.5
 _TOKENS_WEIGHT = 0.1
 _PASSED_AFTER = 3.0  # times what a refusal takes
 _PASSED_AT_LEAST_SECONDS = 0.25
-_FIRST_PAUSE_SHARE = 0.1
+_FIRST_PAUSE_SHARE = 0.03
 FOREVER = float("inf")
 
 

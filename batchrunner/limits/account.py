@@ -51,7 +51,7 @@ _ADD_DAY = """
 INSERT INTO day VALUES (?1, ?2, ?3, ?4)
 ON CONFLICT (lane, day) DO UPDATE SET requests = max(0, requests + ?3), tokens = max(0, tokens + ?4)
 """
-_FORGET_DAYS = "DELETE FROM day WHERE lane = ? AND day < date('now', ?)"
+_FORGET_DAYS = "DELETE FROM day WHERE lane = ?1 AND day < date((SELECT max(day) FROM day WHERE lane = ?1), ?2)"
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):

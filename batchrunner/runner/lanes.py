@@ -100,7 +100,8 @@ class LaneOpener:
         async with self._writing:
             now, wall = time.monotonic(), time.time()
             notes = seat.notes(now, wall)
-            decision = await to_thread.run_sync(self._meet, opened.name, notes, now)
+            with anyio.CancelScope(shield=True):  # what was noted is written, whoever is cancelled
+                decision = await to_thread.run_sync(self._meet, opened.name, notes, now)
         now, wall = time.monotonic(), time.time()
         seat.apply(decision, now, wall)
         back_at = seat.quota_back_at(now, wall)

@@ -3,7 +3,7 @@
 One SQLite file in the state folder. Processes that share a lane meet in it several times a second: each one writes
 what it holds of the limits and until when, reads what the others wrote, and takes its part (see sharing). What it
 wrote last binds it, and outlives it by one window, so that limits hold over kills and restarts. Daily counts stay for
-forty days; limits that were found, and the news that a day's quota is gone, for good.
+four hundred days; limits that were found, and the news that a day's quota is gone, for good.
 
 The key is never in the book, only a salted hash. Instants are those of the monotonic clock, stamped with the boot they
 belong to; instants of days are Unix time. Refused: a book that can't be read. An empty start would be a second helping
@@ -31,7 +31,7 @@ from batchrunner.limits.window import Dimension, Key
 VERSION = 1
 _PATIENCE_SECONDS = 10.0
 _FORGET_SECONDS = 120.0
-_KEEP_DAYS = 40
+_KEEP_DAYS = 400
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS salt(id INTEGER PRIMARY KEY CHECK (id = 1), salt BLOB NOT NULL);
@@ -51,7 +51,9 @@ _ADD_DAY = """
 INSERT INTO day VALUES (?1, ?2, ?3, ?4)
 ON CONFLICT (lane, day) DO UPDATE SET requests = max(0, requests + ?3), tokens = max(0, tokens + ?4)
 """
-_FORGET_DAYS = "DELETE FROM day WHERE lane = ?1 AND day < date((SELECT max(day) FROM day WHERE lane = ?1), ?2)"
+_FORGET_DAYS = """
+DELETE FROM day WHERE lane = ?1 AND day NOT IN (SELECT day FROM day WHERE lane = ?1 ORDER BY day DESC LIMIT ?2)
+"""
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
@@ -218,7 +220,7 @@ class Book:
                 self._db.execute("UPDATE member SET state = ? WHERE lane = ? AND id = ?", (settled, lane, member_id))
             if not of_this_boot or until + _FORGET_SECONDS < time.monotonic():
                 self._db.execute("DELETE FROM member WHERE lane = ? AND id = ?", (lane, member_id))
-        self._db.execute(_FORGET_DAYS, (lane, f"-{_KEEP_DAYS} days"))
+        self._db.execute(_FORGET_DAYS, (lane, _KEEP_DAYS))
 
     def _processes(self, lane: str) -> list[int]:
         rows = self._db.execute(

@@ -46,6 +46,7 @@ class Day:
     hungry: bool = False
     _ended: Spent = field(default_factory=Spent)  # since the last look, maybe after a reset that it has not told of
     _today: Spent = field(default_factory=Spent)  # by this process, under the present name
+    _renamed: dict[str, str] = field(default_factory=dict)  # days that were none
 
     @property
     def limited(self) -> bool:
@@ -74,7 +75,7 @@ class Day:
         self._count(day, -1.0 if refused else 0.0, change)
         if refused:
             return
-        if day != self.name:
+        if self._renamed.get(day, day) != self.name:
             self._count(self.name, 1.0, tokens)
         else:
             self._ended = Spent(self._ended.requests + 1, self._ended.tokens + tokens)
@@ -109,11 +110,14 @@ class Day:
         """Another day: what has ended since the last look may count for it. An earlier one, as the gateway's clock is
         heard at last: then all that was sent counts for it."""
         counts = self._ended if day > self.name else self._today
+        if day < self.name:
+            self._renamed[self.name] = day
         if counts.requests:
             self._count(day, counts.requests, counts.tokens)
         self._today = Spent()
 
     def _count(self, day: str, requests: float, tokens: float) -> None:
+        day = self._renamed.get(day, day)
         spent = self.spent.get(day)
         if spent is None:
             spent = self.spent[day] = Spent()

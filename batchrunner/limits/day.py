@@ -72,13 +72,15 @@ class Day:
     def over(self, day: str, tokens: float, *, change: float, refused: bool) -> None:
         """A try of this day has ended. It used `tokens`, `change` more than was reserved; a refused one does not
         count. One that was out over the reset counts for both days."""
-        self._count(day, -1.0 if refused else 0.0, change)
+        if refused or change:
+            self._count(day, -1.0 if refused else 0.0, change)
         if refused:
             return
         if self._renamed.get(day, day) != self.name:
             self._count(self.name, 1.0, tokens)
         else:
-            self._ended = Spent(self._ended.requests + 1, self._ended.tokens + tokens)
+            self._ended.requests += 1.0
+            self._ended.tokens += tokens
 
     def promise(self, requests: float, tokens: float, *, need: float | None) -> Spent:
         """What may be taken from the lease until the book answers; what does not do for the next try is given back."""
@@ -117,15 +119,18 @@ class Day:
         self._today = Spent()
 
     def _count(self, day: str, requests: float, tokens: float) -> None:
-        day = self._renamed.get(day, day)
+        if self._renamed:
+            day = self._renamed.get(day, day)
         spent = self.spent.get(day)
         if spent is None:
             spent = self.spent[day] = Spent()
         spent.requests += requests
         spent.tokens += tokens
         if day == self.name:
-            self.leased = Spent(self.leased.requests - requests, self.leased.tokens - tokens)
-            self._today = Spent(self._today.requests + requests, self._today.tokens + tokens)
+            self.leased.requests -= requests
+            self.leased.tokens -= tokens
+            self._today.requests += requests
+            self._today.tokens += tokens
 
 
 def lease_of(*, left: float, want: float, need: float, promised: float, hungry_others: int) -> float:

@@ -69,31 +69,22 @@ class Slot:
 class Window:
     """One limit's log and pace. Instants are seconds of any one monotonic clock; `now` never goes back.
 
-    `allotment`: how much of the limit is this process's; `share`: the part of the limit's rate it may pace at.
+    `allotment`: how much of the limit is this process's; `share`: the part of the limit's rate it may pace at; `rate`:
+    what that is in amount per second; `burst`: what may be admitted at once after a silence.
     """
 
-    __slots__ = ("_level", "_moment", "_slots", "_sum", "_updated", "allotment", "limit", "share")
+    __slots__ = ("_level", "_moment", "_slots", "_sum", "_updated", "allotment", "burst", "limit", "rate", "share")
 
     def __init__(self, limit: Limit, *, now: float) -> None:
         self.limit = limit
         self.allotment = limit.amount
         self.share = 1.0
+        self._set_pace()
         self._slots: deque[Slot] = deque()
         self._sum = 0.0
         self._moment = limit.window_seconds / _SLOTS
         self._updated = now
         self._level = 1.0 if limit.dimension == "requests" else self.burst
-
-    @property
-    def rate(self) -> float:
-        """Amount per second in steady state."""
-        return self.limit.amount * self.share / self.limit.span
-
-    @property
-    def burst(self) -> float:
-        """What may be admitted at once after a silence."""
-        amount = self.limit.amount * self.share
-        return max(1.0, amount * _BURST_SHARE, amount / self.limit.span * _BURST_SECONDS)
 
     def used(self, now: float) -> float:
         """What was admitted within the window and guard that end now."""
@@ -144,6 +135,7 @@ class Window:
         self._level = self._level_at(now)
         self._updated = now
         self.limit = limit
+        self._set_pace()
         self._level = min(self._level, self.burst)
 
     def divide(self, held: float, share: float, now: float) -> None:
@@ -151,6 +143,7 @@ class Window:
         self._level = self._level_at(now)
         self._updated = now
         self.allotment, self.share = held, share
+        self._set_pace()
 
     def seed(self, other: "Window", now: float) -> None:
         """Take over what another window of the same dimension has logged."""
@@ -172,6 +165,12 @@ class Window:
         for point in range(CURVE_POINTS - 2, -1, -1):
             alive[point] += alive[point + 1]
         return alive
+
+    def _set_pace(self) -> None:
+        """Amount per second in steady state, and what may be admitted at once after a silence."""
+        amount = self.limit.amount * self.share
+        self.rate = amount / self.limit.span
+        self.burst = max(1.0, amount * _BURST_SHARE, self.rate * _BURST_SECONDS)
 
     def _log(self, amount: float, at: float) -> Slot:
         expires = at + self.limit.span

@@ -6,8 +6,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from conftest import Bench, Simulate, wait_until
 
-BEFORE_MIDNIGHT = "2026-01-31T23:59:53"
-
 
 def test_near_the_end_of_the_quota_the_run_stops_in_time_and_parks(bench: Bench, simulate: Simulate) -> None:
     gateway = simulate("--rpd", "30", "--latency", "0.05")
@@ -34,8 +32,11 @@ def test_a_quota_of_tokens_is_never_passed_by_what_was_reserved(bench: Bench, si
     assert "429" not in ledger["outcomes"]
 
 
-def test_over_midnight_the_run_waits_and_goes_on_with_the_new_days_quota(bench: Bench, simulate: Simulate) -> None:
-    gateway = simulate("--rpd", "20", "--latency", "0.02", "--clock", BEFORE_MIDNIGHT)
+@pytest.mark.parametrize("day", ["2026-01-31", f"{datetime.now(UTC) - timedelta(days=1):%Y-%m-%d}", "2030-05-31"])
+def test_over_midnight_the_run_waits_and_goes_on_with_the_new_days_quota(
+    bench: Bench, simulate: Simulate, day: str
+) -> None:
+    gateway = simulate("--rpd", "20", "--latency", "0.02", "--clock", f"{day}T23:59:53")
     bench.prompts(35)
     options = ("--rpd", "20", "--on-daily-limit", "wait", "--progress", "log")
     told = bench.run("in.jsonl", "-m", "m/m", "--base-url", gateway.base_url, *options)

@@ -1,12 +1,14 @@
 """The main job: a file of prompts becomes a file of answers. The real command line against the real simulator."""
 
 import json
+import shutil
 import sqlite3
+import time
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import KEY, Bench, Simulate
+from conftest import KEY, Bench, Simulate, wait_until
 
 
 def test_every_row_is_answered_in_the_order_of_the_input(bench: Bench, simulate: Simulate) -> None:
@@ -216,3 +218,55 @@ def test_the_store_holds_every_try(bench: Bench, simulate: Simulate) -> None:
     ledger = gateway.ledger()
     assert tries[0] == ledger["arrivals"]
     assert tries[1] == ledger["prompt_tokens"] + ledger["completion_tokens"]
+
+
+def test_a_max_tokens_larger_than_a_window_does_not_make_the_run_wait_for_one_answer_a_window(
+    bench: Bench, simulate: Simulate
+) -> None:
+    gateway = simulate("--tpm", "30k", "--latency", "0.05", "--completion-tokens", "40")
+    bench.prompts(60)
+    begin = time.monotonic()
+    bench.run("in.jsonl", "-m", "m/m", "--base-url", gateway.base_url, "--tpm", "30k", "--param", "max_tokens=32768")
+    assert time.monotonic() - begin < 20
+    assert gateway.ledger()["outcomes"] == {"ok": 60}
+
+
+def test_a_row_that_only_seems_larger_than_a_window_is_sent(bench: Bench, simulate: Simulate) -> None:
+    gateway = simulate("--tps", "3000", "--token-accounting", "upfront")
+    bench.write("in.jsonl", {"prompt": "word " * 2000}, {"prompt": "small"})
+    options = ("--tps", "3000", "--token-accounting", "upfront", "--param", "max_tokens=200")
+    bench.run("in.jsonl", "-m", "m/m", "--base-url", gateway.base_url, *options)
+    assert [row["status"] for row in bench.output()] == ["ok", "ok"]
+
+
+def test_limits_of_a_model_that_is_not_asked_are_a_mistake_told_before_sending(
+    bench: Bench, simulate: Simulate
+) -> None:
+    gateway = simulate()
+    bench.prompts(2)
+    job = f"""
+        input = "in.jsonl"
+        [gateway]
+        base_url = "{gateway.base_url}"
+        [request]
+        model = "acme/large"
+        [limits."acme/lagre"]
+        requests_per_second = 5
+    """
+    (bench.folder / "job.toml").write_text(job)
+    told = bench.run("job.toml", code=78)
+    assert "acme/lagre" in told.stderr
+    assert gateway.ledger()["arrivals"] == 0
+
+
+def test_a_state_folder_that_is_removed_while_it_is_in_use_ends_the_run(bench: Bench, simulate: Simulate) -> None:
+    gateway = simulate("--latency", "0.1")
+    bench.prompts(200)
+    command = ("in.jsonl", "-m", "m/m", "--base-url", gateway.base_url, "--rps", "20", "-q")
+    process = bench.start("run", *command)
+    wait_until(lambda: gateway.ledger()["arrivals"] > 5)
+    shutil.rmtree(bench.environment["BATCHRUNNER_STATE_DIR"])
+    _, stderr = process.communicate(timeout=20)
+    assert process.returncode == 74
+    assert "removed" in stderr
+    bench.run(*command, "--concurrency", "64", "--limit", "60")

@@ -126,8 +126,10 @@ def test_a_new_start_that_is_stopped_may_be_started_anew_again(bench: Bench, sim
     process = bench.start("run", *command)
     wait_until(lambda: gateway.ledger()["arrivals"] > 24)
     process.send_signal(signal.SIGTERM)
-    process.communicate()
+    stdout, _ = process.communicate()
     assert process.returncode == 143
+    assert "go on with: batchrunner run in.jsonl -m m/m" in stdout
+    assert "--resume" not in stdout
     bench.run(*command)
     assert len(bench.output()) == 20
 

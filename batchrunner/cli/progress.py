@@ -64,7 +64,8 @@ class Gauge:
         """What lanes wait for now."""
         now = time.monotonic()
         waits = [(asker.limiter.lane.waits_until(now) or now, asker.trouble) for asker in self._loop.askers]
-        return [f"paused {_clock(until - now)}: {safe_text(str(why), 120)}" for until, why in waits if until - now >= 1]
+        told = ((until - now, why or "as another run was told") for until, why in waits)
+        return [f"paused {_clock(seconds)}: {safe_text(why, 120)}" for seconds, why in told if seconds >= 1]
 
     def _rates(self) -> tuple[float, float]:
         (then, done, tokens), (now, done_now, tokens_now) = self._seen[0], self._seen[-1]

@@ -215,7 +215,17 @@ def _tell(summary: Summary, *, quiet: bool, as_json: bool) -> None:
     say(f"stopped: {safe_text(summary.message, 600)}")
     if summary.resume_at:
         say(f"come back at {summary.resume_at}")
-    say(f"go on with: {shlex.join(['batchrunner', *sys.argv[1:]])}")
+    say(f"go on with: {shlex.join(['batchrunner', *_to_go_on(sys.argv[1:])])}")
+
+
+def _to_go_on(arguments: list[str]) -> list[str]:
+    """The arguments without what would start anew, or was meant for this once."""
+    kept, skip = [], False
+    for argument in arguments:
+        if not skip and argument not in ("--resume", "--now", "--overwrite") and not argument.startswith("--resume="):
+            kept.append(argument)
+        skip = argument == "--resume"
+    return kept
 
 
 def _beside(output: Path) -> Path:

@@ -131,6 +131,7 @@ class Book:
             self._db.executescript(_SCHEMA)
             self._db.execute("INSERT OR IGNORE INTO salt VALUES (1, ?)", (os.urandom(16),))
             self._salt: bytes = self._db.execute("SELECT salt FROM salt").fetchone()[0]
+            self._inode = self.path.stat().st_ino
         except (OSError, sqlite3.Error) as error:
             raise self._storage_error(error) from error
         self._boot = _boot_id()
@@ -138,7 +139,7 @@ class Book:
     def lane_name(self, base_url: str, account: str, model: str) -> str:
         """The book's name for a lane; the account (a key, mostly) enters as a salted hash."""
         digest = hashlib.blake2b(account.encode(), key=self._salt, digest_size=12).hexdigest()
-        return f"{base_url} {digest} {model}"
+        return f"{base_url} {digest} {model or '(all models)'}"
 
     def page(self, lane: str) -> Page:
         """What stands in the book of this lane."""
@@ -148,6 +149,7 @@ class Book:
     @contextmanager
     def meeting(self, lane: str, member_id: str) -> Iterator["Meeting"]:
         """The lane's page, to be read and written with nobody between."""
+        self._check_place()
         with self._as_storage_error(), self._transaction():
             self._bury(lane)
             meeting = Meeting(self._page(lane, member_id))
@@ -227,6 +229,15 @@ class Book:
             "SELECT pid FROM member WHERE lane = ? AND boot = ? AND until >= ?", (lane, self._boot, time.monotonic())
         )
         return [pid for (pid,) in rows.fetchall()]
+
+    def _check_place(self) -> None:
+        """A book that was removed while it is open would be written for nobody to read."""
+        try:
+            here = self.path.stat().st_ino == self._inode
+        except OSError:
+            here = False
+        if not here:
+            raise self._storage_error(FileNotFoundError("it was removed or replaced while it was in use"))
 
     def _check_version(self) -> None:
         version: int = self._db.execute("PRAGMA user_version").fetchone()[0]

@@ -95,10 +95,11 @@ class Day:
         spent, self.spent = self.spent, {}
         return spent
 
-    def apply(self, lease: DayLease, *, need: float, others_hold: bool) -> None:
-        """The book has answered. `need`: tokens of the next try; `others_hold`: something may still come back."""
+    def apply(self, lease: DayLease, *, need: float, others_hold: bool, first_heard: bool = False) -> None:
+        """The book has answered. `need`: tokens of the next try; `others_hold`: something may still come back;
+        `first_heard`: the day is told by the gateway's clock for the first time."""
         if self.name not in ("", lease.day):
-            self._begin(lease.day)
+            self._begin(lease.day, mistaken=first_heard or lease.day < self.name)
         self._ended = Spent()
         meanwhile = self.spent.get(lease.day, Spent())
         self.name, self.ends_at = lease.day, lease.ends_at
@@ -108,11 +109,11 @@ class Day:
         self.gone = self.limited and not fits and not others_hold
         self.hungry = False
 
-    def _begin(self, day: str) -> None:
-        """Another day: what has ended since the last look may count for it. An earlier one, as the gateway's clock is
-        heard at last: then all that was sent counts for it."""
-        counts = self._ended if day > self.name else self._today
-        if day < self.name:
+    def _begin(self, day: str, *, mistaken: bool) -> None:
+        """Another day: what has ended since the last look may count for it. Where the present one was mistaken, as the
+        gateway's clock had not been heard, all that was sent counts for it."""
+        counts = self._today if mistaken else self._ended
+        if mistaken:
             self._renamed[self.name] = day
         if counts.requests:
             self._count(day, counts.requests, counts.tokens)

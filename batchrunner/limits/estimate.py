@@ -16,6 +16,8 @@ from batchrunner.records import Request, Usage
 FIRST_TOKENS_PER_CHAR = 0.3
 FIRST_COMPLETION_TOKENS = 512
 FIRST_LIKELY_TOKENS = 100
+_LEAST_TOKENS_PER_CHAR = 0.1
+_LEAST_OF_LEARNED = 0.9
 FEW = 8
 _HORIZON = 5000  # answers after which older ones have lost most of their weight
 _KEPT_CAPS = 64
@@ -93,11 +95,11 @@ class Estimator:
         return Estimate(self._learned(request), variance, math.sqrt(variance / self._variance.count))
 
     def least(self, request: Request) -> float:
-        """What the gateway will count at least: the prompt, and `max_tokens` where it counts upfront."""
+        """What the gateway will surely count: of the prompt, and `max_tokens` where it counts upfront."""
         if self._prompts.count < FEW:
-            prompt = request.prompt_chars * FIRST_TOKENS_PER_CHAR
+            prompt = request.prompt_chars * _LEAST_TOKENS_PER_CHAR
         else:
-            prompt = self._prompts.at(request.prompt_chars)
+            prompt = self._prompts.at(request.prompt_chars) * _LEAST_OF_LEARNED
         return max(1.0, prompt + ((request.max_tokens or 0) if self.accounting == "upfront" else 0))
 
     def learn(self, request: Request, usage: Usage) -> None:

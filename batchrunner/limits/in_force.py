@@ -25,16 +25,11 @@ class InForce:
         self.finder = Finder({limit.key: limit.amount for limit in declared})
         self.windows: dict[Key, Window] = {}
         self.limited: list[Window] = []
+        self.lowered: dict[Key, float] = {}  # of which another process declared less, now or earlier
         self._foreign: dict[Key, float] = {}
         self._before: dict[Key, Cap] = {}
         self._looked_at = now
         self._arrange(now)
-
-    @property
-    def lowered(self) -> dict[Key, float]:
-        """Limits of which another process declares less than this one."""
-        declared = self.finder.declared
-        return {key: amount for key, amount in self._foreign.items() if key in declared and amount < self.own(key)}
 
     def is_declared(self, key: Key) -> bool:
         """Whether this process declared the limit."""
@@ -103,6 +98,8 @@ class InForce:
         foreign = {key: share.amount for key, share in shares.items() if share.amount < UNLIMITED}
         if foreign != self._foreign:
             self._foreign = foreign
+            declared = self.finder.declared
+            self.lowered |= {key: less for key, less in foreign.items() if key in declared and less < self.own(key)}
             self._arrange(now)
         for key, share in shares.items():
             window = self.windows.get(key)

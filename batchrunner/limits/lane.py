@@ -241,7 +241,11 @@ class Lane:
         self.gone_until = max(self.gone_until, back_at)
         self.force.forget_series(now)
         if sent_at >= self.pause.began:
-            self.pause = Pause(began=now, step=1, probing=True)
+            self.probe_first(now)
+
+    def probe_first(self, now: float) -> None:
+        """One try is to find out how things are before others follow."""
+        self.pause = Pause(began=now, step=1, probing=True)
 
     def waits_until(self, now: float) -> float | None:
         """Until when nothing can be sent because of a pause or a daily quota; None where something can."""

@@ -20,6 +20,7 @@ from batchrunner.limits.window import Key, Window
 
 BEAT_SECONDS = 0.2
 MEMBER_SECONDS = 0.6
+UNHEARD_SECONDS = 60.0
 AHEAD_SECONDS = 26 * 3600.0  # a day further ahead of the gateway's clock than this is none
 _PROMISE_SECONDS = 0.05
 _HUNGRY_SECONDS = 1.0
@@ -30,13 +31,17 @@ _ROUNDING = 1e-6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notes:
-    """What a process brings to the book. `unix`: the gateway's time; `heard`: whether by its own Date headers;
+    """What a process brings to the book. `unix`: the gateway's time; `heard`: whether by its own Date headers,
+    `first_heard` since the last notes;
+    `unheard`: what was spent, but may be of another day than its name;
     `want_*`, `need`: of today, on lease and for the next try; `busy`: tries are out that may give tokens back."""
 
     member: Member
     spent: Mapping[str, Spent]
+    unheard: Mapping[str, Spent]
     unix: float
     heard: bool
+    first_heard: bool
     reset: Reset
     requests_per_day: float
     tokens_per_day: float
@@ -57,6 +62,7 @@ class Decision:
     shares: dict[Key, Share]
     lease: DayLease
     others_hold: bool
+    first_heard: bool
     found: list[Found] | None
     found_at: float
     gone_until: float
@@ -72,6 +78,9 @@ class Seat:
         self._found_at = 0.0
         self._known: dict[Key, float] = {}
         self._tell_gone: float | None = None
+        self._unheard: dict[str, Spent] = {}
+        self._heard_before = clock.heard
+        self._opened_at: float | None = None
         self._requests_before = 0
         self._noted_at = _FOREVER
         for window in lane.force.windows.values():
@@ -95,6 +104,8 @@ class Seat:
         need = lane.head[0] if lane.head is not None and not ending else 0.0
         told, self._tell_gone = self._tell_gone, None
         lane.promised = True
+        first_heard = self.clock.heard and not self._heard_before
+        spent = self._hand_in(now, unix, ending=ending)
         promised = Spent() if ending else self._day_promise(now)
         return Notes(
             member=Member(
@@ -107,9 +118,11 @@ class Seat:
                 day_tokens=promised.tokens,
                 day_hungry=lane.day.hungry,
             ),
-            spent=lane.day.hand_in(),
+            spent=spent,
+            unheard=self._unheard,
             unix=unix,
             heard=self.clock.heard,
+            first_heard=first_heard,
             reset=self.reset,
             requests_per_day=lane.day.requests_limit,
             tokens_per_day=lane.day.tokens_limit,
@@ -122,6 +135,23 @@ class Seat:
             gone_until=told,
         )
 
+    def _hand_in(self, now: float, unix: float, *, ending: bool) -> dict[str, Spent]:
+        """What was spent, for the book. Before the gateway's clock is heard nobody knows for which day: it is kept back
+        for a while. What was kept under another day than the gateway's, the lane counts for the right one by itself."""
+        self._opened_at = now if self._opened_at is None else self._opened_at
+        spent = dict(self._unheard)
+        for day, more in self.lane.day.hand_in().items():
+            before = spent.get(day, Spent())
+            spent[day] = Spent(before.requests + more.requests, before.tokens + more.tokens)
+        if not self.clock.heard and not ending and now - self._opened_at < UNHEARD_SECONDS:
+            self._unheard = spent
+            return {}
+        if self.clock.heard and not self._heard_before:
+            self._heard_before = True
+            spent = {day: amount for day, amount in spent.items() if day == self.reset.day(unix)}
+        self._unheard = {}
+        return spent
+
     def apply(self, decision: Decision, now: float, wall: float) -> None:
         """Bring back what was decided."""
         lane = self.lane
@@ -131,7 +161,8 @@ class Seat:
             lane.force.restore(self._known, now)
         lane.promised = False
         lane.force.share(decision.shares, now)
-        lane.day.apply(decision.lease, need=lane.head[0] if lane.head else 0.0, others_hold=decision.others_hold)
+        need = lane.head[0] if lane.head else 0.0
+        lane.day.apply(decision.lease, need=need, others_hold=decision.others_hold, first_heard=decision.first_heard)
         lane.pause.until = max(lane.pause.until, decision.entry.member.paused_until or float("-inf"))
         unix = self.clock.now(now, wall)
         if self._tell_gone is None:  # else there is news that the book has not heard yet
@@ -186,14 +217,15 @@ def decide(notes: Notes, page: Page, now: float) -> Decision:
         msgspec.structs.replace(part, held=shares[part.key].held, pending=_pending(part, shares[part.key]))
         for part in notes.member.parts
     ]
+    kept = notes.unheard.get(day, Spent())
     paused = [member.paused_until for member in (notes.member, *page.others) if member.paused_until is not None]
     member = msgspec.structs.replace(
         notes.member,
         parts=parts,
         paused_until=max(paused, default=None),
         day=day,
-        day_requests=lease.requests if notes.requests_per_day < _FOREVER else 0.0,
-        day_tokens=lease.tokens if notes.tokens_per_day < _FOREVER else 0.0,
+        day_requests=kept.requests + (lease.requests if notes.requests_per_day < _FOREVER else 0.0),
+        day_tokens=kept.tokens + (lease.tokens if notes.tokens_per_day < _FOREVER else 0.0),
     )
     gone_until = page.gone_until if notes.gone_until is None else notes.gone_until
     newer = notes.found_at > page.found_at
@@ -205,7 +237,8 @@ def decide(notes: Notes, page: Page, now: float) -> Decision:
         found_at=notes.found_at,
         gone_until=notes.gone_until,
     )
-    return Decision(entry, shares, lease, others_hold, None if newer else page.found, page.found_at, gone_until)
+    found = None if newer else page.found
+    return Decision(entry, shares, lease, others_hold, notes.first_heard, found, page.found_at, gone_until)
 
 
 def _pending(part: Part, share: Share) -> float:
@@ -228,7 +261,7 @@ def _day_lease(notes: Notes, page: Page, day: str, discard: list[str], now: floa
     begins = notes.reset.begins(day)
     ends_at = now + notes.reset.next(max(notes.unix, begins)) - notes.unix
     used = Spent() if day in discard else page.days.get(day, Spent())
-    mine = notes.spent.get(day, Spent())
+    mine = notes.spent.get(day) or notes.unheard.get(day) or Spent()
     others = [other for other in page.others if other.until > now and other.day == day]
     hungry = sum(other.day_hungry for other in others)
     leased = Spent(sum(other.day_requests for other in others), sum(other.day_tokens for other in others))

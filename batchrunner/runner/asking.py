@@ -4,6 +4,7 @@ There is one owner of retries: this. A unit's charged tries are tenacity's affai
 what the lane's limits or an outage turn away is admitted again inside a try and charged to nobody.
 """
 
+import math
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -13,7 +14,7 @@ import msgspec
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt
 
 from batchrunner.chat.verdict import LaneHistory, UnitHistory, Verdict, judge
-from batchrunner.limits.estimate import Estimator
+from batchrunner.limits.estimate import Estimate, Estimator
 from batchrunner.limits.hints import DAILY_SECONDS, Refusal
 from batchrunner.limits.lane import Lease
 from batchrunner.limits.limiter import SendingStoppedError
@@ -29,6 +30,7 @@ from batchrunner.transport.http import HttpTransport
 FIRST_BACKOFF_SECONDS = 0.75  # six tries then outlast the 10 s after which an outage charges nobody
 LONGEST_BACKOFF_SECONDS = 60.0
 LISTEN_EVERY_SECONDS = 1.0
+_BLIND_SHARE = 0.125
 LOOK_AGAIN_SECONDS = 1800.0  # whether a quota that seems gone is: others may have used it
 
 Record = Callable[[Try | None, Outcome | None, int | None], Awaitable[None]]
@@ -140,10 +142,7 @@ class Asker:
     async def _try_once(self, request: Request, unit: UnitHistory) -> Settled:
         """One charged try: sent as often as the lane's limits or an outage turn it away."""
         while True:
-            estimate = self._estimator(request).estimate(request)
-            if estimate.tokens > self.limiter.lane.most_tokens:
-                estimate = replace(estimate, tokens=self.limiter.lane.most_tokens)
-            lease = await self.limiter.admit(estimate)
+            lease = await self.limiter.admit(self._estimate(request))
             self._admitted()
             sent = await self._send(request, lease)
             if sent is None:
@@ -202,6 +201,13 @@ class Asker:
         if told:
             self.limiter.lane.force.hear(told, now)
 
+    def _estimate(self, request: Request) -> Estimate:
+        """What to reserve: never more than a window holds, and a part of it while answers' lengths are guessed."""
+        estimate, most = self._estimator(request).estimate(request), self.limiter.lane.most_tokens
+        if estimate.likely is not None and self.opened.table.token_accounting == "settled":
+            most = max(most * _BLIND_SHARE, estimate.likely)
+        return replace(estimate, tokens=most) if estimate.tokens > most else estimate
+
     def _estimator(self, request: Request) -> Estimator:
         estimator = self._estimators.get(request.model)
         if estimator is None:
@@ -241,7 +247,9 @@ class Asker:
         seat, now, refusal = self.opened.seat, self.limiter.clock(), came.refusal
         gateway_now = seat.clock.now(now, time.time()) if came.gateway_time is None else came.gateway_time
         hint = refusal.wait_seconds if refusal is not None else None
-        back_at = gateway_now + hint if hint is not None and hint > DAILY_SECONDS else seat.reset.next(gateway_now)
+        back_at = seat.reset.next(gateway_now)
+        if hint is not None and hint > DAILY_SECONDS:
+            back_at = math.ceil(gateway_now + hint + 1)  # its Date is cut to seconds
         sure = refusal is not None and refusal.kind is Kind.DAILY_LIMIT
         if not sure and self._patience.waits_for_quota:
             back_at = min(back_at, gateway_now + LOOK_AGAIN_SECONDS)

@@ -68,6 +68,7 @@ class LaneOpener:
         seat = Seat(lane, reset=Reset(*table.reset), clock=self._clock)
         if self._ignore_resume_at:
             seat.gone(0.0)
+            lane.probe_first(time.monotonic())
         limiter = Limiter(lane, time.monotonic)  # asyncio's own clock, at a tenth of the cost
         opened = OpenLane(name=name, label=self.lane_of(model) or "account", limiter=limiter, seat=seat, table=table)
         self.lanes[name] = opened

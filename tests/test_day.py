@@ -367,3 +367,14 @@ def test_what_was_sent_before_the_gateways_clock_was_heard_counts_for_its_day() 
     day.apply(DayLease("2026-01-31", 50.0, 6, math.inf, 6, math.inf), need=0, others_hold=False)
     assert day.hand_in()["2026-01-31"] == Spent(5.0, 25.0)
     assert day.leased.requests == 1
+
+
+def test_a_day_that_was_mistaken_at_first_comes_in_its_time() -> None:
+    day = Day(requests_limit=10, name="2026-11-24", ends_at=100.0, leased=Spent(10, math.inf))
+    day.take(5.0)
+    day.apply(DayLease("2026-11-23", 50.0, 9, math.inf, 9, math.inf), need=0, others_hold=False, first_heard=True)
+    day.apply(DayLease("2026-11-24", 150.0, 10, math.inf, 10, math.inf), need=0, others_hold=False)
+    day.hand_in()
+    day.take(7.0)
+    assert day.hand_in() == {"2026-11-24": Spent(1.0, 7.0)}
+    assert day.leased.requests == 9

@@ -112,6 +112,7 @@ class Day:
     def _begin(self, day: str, *, mistaken: bool) -> None:
         """Another day: what has ended since the last look may count for it. Where the present one was mistaken, as the
         gateway's clock had not been heard, all that was sent counts for it."""
+        self._renamed.pop(day, None)
         counts = self._today if mistaken else self._ended
         if mistaken:
             self._renamed[self.name] = day

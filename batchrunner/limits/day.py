@@ -116,6 +116,7 @@ class Day:
         counts = self._today if mistaken else self._ended
         if mistaken:
             self._renamed[self.name] = day
+            self.spent.pop(self.name, None)
         if counts.requests:
             self._count(day, counts.requests, counts.tokens)
         self._today = Spent()

@@ -150,7 +150,8 @@ class Machine:
         window = process.window
         if share.amount != window.limit.amount:
             window.change(Limit(dimension="tokens", amount=share.amount, window_seconds=self.seconds), self.now)
-        window.allotment, window.share, process.until, process.hears = share.held, share.rate_share, until, True
+        window.divide(share.held, share.rate_share, self.now)
+        process.until, process.hears = until, True
         self._send(process)
 
     def _wake(self, process: Process) -> None:

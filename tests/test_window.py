@@ -159,7 +159,7 @@ def test_in_no_window_that_begins_after_a_change_more_than_what_holds_since(
     window, taken, now = Window(requests(100, 10.0), now=0.0), [], 0.0
     for limit, share, pauses in changes:
         window.change(requests(limit, 10.0), now)
-        window.allotment, window.share = max(1.0, share * limit), share
+        window.divide(max(1.0, share * limit), share, now)
         since = len(taken)
         before = window.used(now)
         for pause in pauses:

@@ -41,6 +41,7 @@ _LEAST_HOLD_SECONDS, _LONGEST_HOLD_SECONDS = 4.0, 960.0
 _WEIGHT, _WEIGHT_NEAR = 2 / 3, 1 / 3  # of the newest refusal, far from the mean and near to it
 _SEEN_THROUGH = 3  # refusals
 _USED = 0.9
+_FULL: dict[Dimension, float] = {"requests": 0.9, "tokens": 0.7}  # a part is kept free of estimates' errors
 _FEW = 4.0
 _SOON = 10  # windows
 _DOUBTS_SECONDS = (3.0, 15.0)
@@ -226,7 +227,7 @@ class Finder:
     def _explained(self, refused: Refused) -> bool:
         """Whether a limit that was declared, or told by headers, is full; one that is so again soon is found lower."""
         known = dict(self.declared) | {key: cap.amount for key, cap in self.caps.items() if cap.told}
-        full = [key for key, amount in known.items() if refused.used.get(key, 0.0) >= _USED * amount]
+        full = [key for key, amount in known.items() if refused.used.get(key, 0.0) >= _FULL[key[0]] * amount]
         if not full:
             return False
         key = max(full, key=lambda key: refused.used[key] / known[key])

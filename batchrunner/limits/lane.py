@@ -217,7 +217,8 @@ class Lane:
         """The gateway answered: pauses that began before this try are over."""
         self._lift(lease.taken_at, now)
         searching = not self.force.limited and self.limits.concurrency is None
-        self.pace.answered(now - lease.taken_at, now, full=self._was_full, searching=searching)
+        full = self._was_full or len(self._leases) + 1 >= self.cap(now)  # with the one that has just come back
+        self.pace.answered(now - lease.taken_at, now, full=full, searching=searching)
         self._was_full = False
         self.force.look(now, may_raise=not self.pause.step)
 

@@ -166,10 +166,10 @@ def test_an_unknown_model_is_asked_for_a_minute_and_the_reason_is_told_meanwhile
 
 def test_the_first_fifty_failing_alike_stop_the_run_and_stay_pending(bench: Bench, simulate: Simulate) -> None:
     gateway = simulate()
-    bench.write("in.jsonl", *({"prompt": f"{number} [[status:422]]"} for number in range(300)))
+    bench.write("in.jsonl", *({"prompt": f"{number} [[status:422]]"} for number in range(1500)))
     told = bench.run("in.jsonl", "-m", "m/m", "--base-url", gateway.base_url, code=69)
-    assert gateway.ledger()["arrivals"] < 200
-    assert bench.summary()["units"]["pending"] == 300
+    assert gateway.ledger()["arrivals"] < 1000
+    assert bench.summary()["units"]["pending"] == 1500
     assert "all failed alike" in told.stdout
 
 

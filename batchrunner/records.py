@@ -50,12 +50,16 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """What is sent for one unit: a JSON body for /chat/completions, and what the limiter needs of it."""
+    """What is sent for one unit: a JSON body for /chat/completions, and what the limiter needs of it.
+
+    `digest` tells it from what another run asks for a unit of the same number.
+    """
 
     number: int
     id: str
     model: str
     body: bytes
+    digest: bytes = b""
     prompt_chars: int
     max_tokens: int | None = None
 

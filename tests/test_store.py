@@ -7,7 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from batchrunner.errors import LockedError, StorageError
 from batchrunner.records import ErrorColumn, Failure, Kind, Outcome, Try, Usage
 from batchrunner.store.bitmap import Bitmap
-from batchrunner.store.database import VERSION, DayUsage, Store
+from batchrunner.store.database import DayUsage, Entry, Store
 from batchrunner.store.lock import RunLock
 from batchrunner.store.marks import Marks
+from batchrunner.store.schema import VERSION
 
 NOON = 1_795_435_200.0  # 2026-11-23 12:00 UTC
 
@@ -56,6 +57,11 @@ def tried(number: int, *, kind: Kind | None = None, tokens: int = 0, sent_at: fl
     )
 
 
+def commit(store: Store, pairs: Iterable[tuple[Try | None, Outcome | None]]) -> None:
+    """Commit tries and outcomes."""
+    store.commit([Entry(*pair) for pair in pairs])
+
+
 def python(code: str, *arguments: object) -> list[str]:
     """The command that runs this code in a process of its own."""
     return [sys.executable, "-c", code, *map(str, arguments)]
@@ -68,7 +74,7 @@ def numbers(rows: Iterator[bytes]) -> list[int]:
 
 def test_what_was_committed_is_there_after_reopening(tmp_path: Path, store: Store) -> None:
     outcomes = [answered(3, "drei\n\x00é𝄞"), failed(1, Kind.REJECTED)]
-    store.commit([(tried(3), outcomes[0]), (tried(1, kind=Kind.REJECTED), outcomes[1]), (tried(2), None)])
+    commit(store, [(tried(3), outcomes[0]), (tried(1, kind=Kind.REJECTED), outcomes[1]), (tried(2), None)])
     store.remember("colour", "green")
     store.close()
     again = Store(tmp_path)
@@ -83,9 +89,9 @@ def test_what_was_committed_survives_a_hard_kill_and_what_was_not_is_not_there(t
     code = """if True:
         import os, signal, sys, pathlib
         from batchrunner.records import Outcome
-        from batchrunner.store.database import Store
+        from batchrunner.store.database import Entry, Store
         store = Store(pathlib.Path(sys.argv[1]))
-        store.commit([(None, Outcome(id=str(n), row=n, status="ok")) for n in range(500)])
+        store.commit([Entry(outcome=Outcome(id=str(n), row=n, status="ok")) for n in range(500)])
         store._db.execute("BEGIN IMMEDIATE")
         store._db.executemany("DELETE FROM units WHERE number = ?", [(n,) for n in range(100)])
         os.kill(os.getpid(), signal.SIGKILL)
@@ -102,29 +108,30 @@ def test_every_commit_waits_for_the_disk(store: Store) -> None:
 
 
 def test_a_commit_is_whole_or_not_at_all(store: Store) -> None:
-    store.commit([(tried(1), answered(1))])
+    commit(store, [(tried(1), answered(1))])
     with pytest.raises(StorageError):
-        store.commit([(tried(2), answered(2)), (tried(1), answered(1))])
+        commit(store, [(tried(2), answered(2)), (tried(1), answered(1))])
     assert sorted(store.ended()) == [1]
     assert store.totals(10).tries == 1
-    store.commit([(tried(2), answered(2))])
+    commit(store, [(tried(2), answered(2))])
     assert sorted(store.ended()) == [1, 2]
 
 
 def test_an_empty_commit_is_nothing(store: Store) -> None:
-    store.commit([])
+    commit(store, [])
     assert list(store.ended()) == []
 
 
 def test_outcomes_come_in_order_and_below_the_total_only(store: Store) -> None:
     order = random.Random(1).sample(range(1500), 1500)
-    store.commit([(None, answered(number)) for number in order])
+    commit(store, [(None, answered(number)) for number in order])
     assert numbers(store.outcomes(1200)) == list(range(1200))
     assert numbers(store.outcomes(0)) == []
 
 
 def test_totals_count_units_below_the_total_and_every_try(store: Store) -> None:
-    store.commit(
+    commit(
+        store,
         [
             (tried(0, tokens=10), answered(0)),
             (tried(1, kind=Kind.RATE_LIMITED), None),
@@ -133,7 +140,7 @@ def test_totals_count_units_below_the_total_and_every_try(store: Store) -> None:
             (tried(2, kind=Kind.SERVER_ERROR), failed(2, Kind.SERVER_ERROR)),
             (None, failed(3, Kind.INVALID_ROW)),
             (tried(9, kind=Kind.TIMEOUT, tokens=1), failed(9, Kind.TIMEOUT)),
-        ]
+        ],
     )
     totals = store.totals(5)
     assert (totals.ok, totals.failed, totals.tries) == (2, 2, 6)
@@ -152,17 +159,18 @@ def test_totals_of_an_empty_store_are_nothing(store: Store) -> None:
 
 def test_sums_of_tokens_beyond_64_bits_do_not_break_the_totals(store: Store) -> None:
     big = Usage(prompt_tokens=2**62)
-    store.commit([(msgspec.structs.replace(tried(n), usage=big), None) for n in range(4)])
+    commit(store, [(msgspec.structs.replace(tried(n), usage=big), None) for n in range(4)])
     assert store.totals(10).prompt_tokens == 2**64
 
 
 def test_usage_is_told_by_the_utc_day_on_which_it_was_sent(store: Store) -> None:
-    store.commit(
+    commit(
+        store,
         [
             (tried(0, tokens=1, sent_at=NOON), None),
             (tried(0, tokens=2, sent_at=NOON + 12 * 3600 - 0.001), None),
             (tried(0, tokens=4, sent_at=NOON + 12 * 3600), None),
-        ]
+        ],
     )
     assert store.usage_by_day() == {
         "2026-11-23": DayUsage(tries=2, prompt_tokens=3, completion_tokens=6),
@@ -171,11 +179,11 @@ def test_usage_is_told_by_the_utc_day_on_which_it_was_sent(store: Store) -> None
 
 
 def test_a_unit_that_is_reopened_is_pending_and_keeps_its_tries(store: Store) -> None:
-    store.commit([(tried(n), answered(n)) for n in range(5)])
+    commit(store, [(tried(n), answered(n)) for n in range(5)])
     store.reopen([1, 3, 77])
     assert sorted(store.ended()) == [0, 2, 4]
     assert store.totals(5).tries == 5
-    store.commit([(tried(3), answered(3))])
+    commit(store, [(tried(3), answered(3))])
     assert sorted(store.ended()) == [0, 2, 3, 4]
 
 
@@ -184,10 +192,10 @@ def test_a_reopening_that_breaks_off_changes_nothing(store: Store) -> None:
         yield 1
         raise ZeroDivisionError
 
-    store.commit([(None, answered(1))])
+    commit(store, [(None, answered(1))])
     with pytest.raises(ZeroDivisionError):
         store.reopen(breaks_off())
-    store.commit([(None, answered(2))])
+    commit(store, [(None, answered(2))])
     assert sorted(store.ended()) == [1, 2]
 
 
@@ -221,7 +229,7 @@ def test_a_folder_that_is_not_there_is_a_storage_error(tmp_path: Path) -> None:
 
 
 def test_a_damaged_store_is_a_storage_error_wherever_it_is_read(tmp_path: Path, store: Store) -> None:
-    store.commit([(tried(n), answered(n, "x" * 500)) for n in range(2000)])
+    commit(store, [(tried(n), answered(n, "x" * 500)) for n in range(2000)])
     store.close()
     content = bytearray((tmp_path / "run.sqlite").read_bytes())
     content[20_000:-4096] = random.Random(1).randbytes(len(content) - 4096 - 20_000)
@@ -232,7 +240,7 @@ def test_a_damaged_store_is_a_storage_error_wherever_it_is_read(tmp_path: Path, 
         lambda: list(damaged.outcomes(5000)),
         lambda: damaged.totals(5000),
         damaged.usage_by_day,
-        lambda: damaged.commit([(tried(n), answered(n)) for n in range(5000, 5100)]),
+        lambda: commit(damaged, [(tried(n), answered(n)) for n in range(5000, 5100)]),
         lambda: damaged.reopen(range(2000)),
     ):
         with pytest.raises(StorageError, match="malformed"):
@@ -245,12 +253,12 @@ def test_a_disk_that_is_full_is_told_in_plain_words_and_nothing_committed_is_los
         import pathlib, resource, sys
         from batchrunner.errors import StorageError
         from batchrunner.records import Outcome
-        from batchrunner.store.database import Store
+        from batchrunner.store.database import Entry, Store
         store = Store(pathlib.Path(sys.argv[1]))
         resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
         try:
             for n in range(100):
-                store.commit([(None, Outcome(id=str(n), row=n, status="ok", response="x" * 20_000))])
+                store.commit([Entry(outcome=Outcome(id=str(n), row=n, status="ok", response="x" * 20_000))])
                 print(n)
         except StorageError as error:
             print(error, file=sys.stderr)
@@ -268,7 +276,7 @@ def test_only_the_user_can_read_what_stands_in_a_run_folder(tmp_path: Path) -> N
     before = os.umask(0)
     try:
         store, marks, lock = Store(tmp_path), Marks(tmp_path / "marks"), RunLock(tmp_path)
-        store.commit([(None, answered(1))])
+        commit(store, [(None, answered(1))])
     finally:
         os.umask(before)
     assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}

@@ -10,6 +10,7 @@ Refused, as that row's failure: any other shape, another URL than /v1/chat/compl
 JSON readers disagree on (beyond 64 bits), numbers that JSON can't hold (NaN), nesting deeper than 64.
 """
 
+import hashlib
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -26,9 +27,13 @@ Render = Callable[[Mapping[str, Any]], str | Failure]
 
 
 class RequestSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What the job says of every request. `model` may be None where every row carries a body."""
+    """What the job says of every request. `model` may be None where every row carries a body.
+
+    `base_url` goes into the digests only.
+    """
 
     model: str | None
+    base_url: str = ""
     params: Mapping[str, Any] = {}
     system: str | None = None
     render: Render | None = None
@@ -53,9 +58,17 @@ def compose(row: Row, settings: RequestSettings) -> Request | Failure:
         id=row.id,
         model=body["model"],
         body=encoded,
+        digest=_digest(settings, row.id, encoded),
         prompt_chars=_characters(body["messages"]),
         max_tokens=_whole(body.get("max_completion_tokens")) or _whole(body.get("max_tokens")),
     )
+
+
+def digest_of(row: Row, asked: Request | Failure, settings: RequestSettings) -> bytes:
+    """Eight bytes that tell what is asked for a row, to whom and under which id; also where nothing can be."""
+    if isinstance(asked, Request):
+        return asked.digest
+    return _digest(settings, row.id, f"{asked.kind}: {asked.message}".encode(errors="replace"))
 
 
 def model_of(row: Row, settings: RequestSettings) -> str | None:
@@ -65,6 +78,11 @@ def model_of(row: Row, settings: RequestSettings) -> str | None:
         return None if row.failure is not None else settings.model
     model = body.get("model") if isinstance(body, dict) else None
     return model if isinstance(model, str) else None
+
+
+def _digest(settings: RequestSettings, row_id: str, content: bytes) -> bytes:
+    place = f"{settings.base_url}\n{len(row_id)} {row_id}\n".encode(errors="replace")
+    return hashlib.blake2b(place + content, digest_size=8).digest()
 
 
 def _body(columns: Mapping[str, Any], settings: RequestSettings) -> dict[str, Any] | Failure:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import click
 
-from batchrunner.cli.terminal import safe_text
+from batchrunner.cli.terminal import safe_text, say
 from batchrunner.errors import (
     BatchrunnerError,
     InputError,
@@ -24,6 +24,8 @@ CODE_OF_END = {
     End.ANSWERED: 0,
     End.SOME_FAILED: 1,
     End.UNREACHABLE: 69,
+    End.TOO_MANY_FAILED: 69,
+    End.BROKEN: 74,
     End.PARKED: 75,
     End.REFUSED: 77,
     End.MISCONFIGURED: 78,
@@ -54,14 +56,14 @@ def _tell(error: BaseException) -> int:
     """Say what happened; the exit code for it."""
     match error:
         case KeyboardInterrupt():
-            click.echo("batchrunner: stopped", err=True)
+            say("batchrunner: stopped", err=True)
             return CODE_OF_END[End.INTERRUPTED]
         case BatchrunnerError():
-            click.echo(f"batchrunner: {safe_text(str(error), 2000)}", err=True)
+            say(f"batchrunner: {safe_text(str(error), 2000)}", err=True)
             return CODE_OF_ERROR[type(error)]
         case _:
             traceback.print_exception(error, file=sys.stderr)
-            click.echo("batchrunner: this is a bug in batchrunner; nothing that was recorded is lost.", err=True)
+            say("batchrunner: this is a bug in batchrunner; nothing that was recorded is lost.", err=True)
             return BUG
 
 

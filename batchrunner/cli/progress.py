@@ -6,9 +6,8 @@ from collections import deque
 from typing import TYPE_CHECKING, Literal
 
 import anyio
-import click
 
-from batchrunner.cli.terminal import safe_text
+from batchrunner.cli.terminal import safe_text, say, silence
 from batchrunner.report.bounds import LaneUse, use_of, words_of
 
 if TYPE_CHECKING:
@@ -83,12 +82,15 @@ def style_for(asked: str, *, quiet: bool) -> Style:
 
 
 async def watch(style: Style, loop: "Loop", done_before: int, total: int) -> None:
-    """Show the loop until cancelled."""
+    """Show the loop until cancelled, or until nobody can be shown anything."""
     gauge = Gauge(loop, done_before, total)
-    if style == "bar":
-        await _watch_with_bar(gauge)
-    elif style == "log":
-        await _watch_with_lines(gauge)
+    try:
+        if style == "bar":
+            await _watch_with_bar(gauge)
+        elif style == "log":
+            await _watch_with_lines(gauge)
+    except (OSError, SystemExit):  # a full disk; a closed pipe, which rich answers with SystemExit
+        silence(err=True)
 
 
 async def _watch_with_bar(gauge: Gauge) -> None:
@@ -117,7 +119,8 @@ async def _watch_with_lines(gauge: Gauge) -> None:
         gauge.read(now)
         if now - last >= LINE_EVERY_SECONDS or (gauge.pauses() and not told):
             told, last = bool(gauge.pauses()), now
-            click.echo(f"{time.strftime('%H:%M:%S')} {gauge.line()}", err=True)
+            if not say(f"{time.strftime('%H:%M:%S')} {gauge.line()}", err=True):
+                return
 
 
 def _bar() -> "Progress":

@@ -18,9 +18,9 @@ from batchrunner.cli.exits import CODE_OF_END, errors_as_exit_codes
 from batchrunner.cli.progress import style_for, watch
 from batchrunner.cli.simulated import simulated_gateway
 from batchrunner.cli.state import state_home
-from batchrunner.cli.terminal import safe_text
-from batchrunner.cli.types import Amount, Concurrency, Parameter, Seconds
-from batchrunner.errors import InputError, NoKeyError, UsageError
+from batchrunner.cli.terminal import safe_text, say
+from batchrunner.cli.types import Amount, Concurrency, MostFailed, Parameter, Seconds
+from batchrunner.errors import InputError, NoKeyError, StorageError, UsageError
 from batchrunner.job.load import load_job, with_options
 from batchrunner.job.schema import KEY_VARIABLES, Job, LimitsTable
 from batchrunner.report.summary import Summary, Units, line, lines_of_lanes, usage_of
@@ -87,8 +87,22 @@ Run the same command again to go on where it stopped; a finished job sends nothi
 @click.option(
     "--max-outage", type=Seconds(), default="15m", metavar="DURATION", help="Patience with a dead gateway [15m]"
 )
+@click.option(
+    "--max-failed",
+    type=MostFailed(),
+    default="5%",
+    metavar="N|P%",
+    help="Stop when more fail; none [5% of 200 or more]",
+)
+@click.option("--grace", type=Seconds(), default="20", metavar="SECONDS", help="For what is in flight at a stop [20]")
 @click.option("--limit", type=click.IntRange(min=0), metavar="N", help="Take the first N rows.")
 @click.option("--resume", type=click.Choice(["auto", "never", "must"]), default="auto", help="An earlier run [auto]")
+@click.option(
+    "--on-drift",
+    type=click.Choice(["stop", "rerun-changed", "keep"]),
+    default="stop",
+    help="When the job asks other things than its earlier run [stop]",
+)
 @click.option("--progress", type=click.Choice(["auto", "bar", "log", "none"]), default="auto", help="[auto]")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
 @click.option("--json", "as_json", is_flag=True, help="The summary as one JSON object, alone on stdout.")
@@ -106,7 +120,10 @@ def run(*, simulate: bool, quiet: bool, as_json: bool, progress: str, **chosen: 
             result = anyio.run(partial(run_job, asked, settings, key=key, watch=watching))
         summary = _summary(job, result)
         write_summary(_beside(job.output_path), msgspec.json.format(msgspec.json.encode(summary)) + b"\n")
-        _tell(summary, quiet=quiet, as_json=as_json)
+        if as_json and not say(msgspec.json.encode(summary).decode()):
+            raise StorageError("The summary can't be written to stdout; it stands beside the output.")
+        if not quiet:
+            _tell(summary, err=as_json)
         sys.exit(summary.exit_code)
 
 
@@ -167,6 +184,9 @@ def _settings(job: Job, chosen: dict[str, Any], *, simulate: bool) -> Settings:
         identity_url="simulated" if simulate else None,
         on_daily_limit=on_daily_limit(job),
         ignore_resume_at=chosen["ignore_resume_at"],
+        on_drift=chosen["on_drift"],
+        max_failed=chosen["max_failed"],
+        grace_seconds=chosen["grace"],
     )
 
 
@@ -198,24 +218,18 @@ def _summary(job: Job, result: Result) -> Summary:
     )
 
 
-def _tell(summary: Summary, *, quiet: bool, as_json: bool) -> None:
-    if as_json:
-        click.echo(msgspec.json.encode(summary).decode())
-    if quiet:
-        return
-    say = partial(click.echo, err=as_json)
-    say(line(summary))
-    for words in lines_of_lanes(summary):
-        say(safe_text(words, 600))
+def _tell(summary: Summary, *, err: bool) -> None:
+    """What people want to know of a run that has ended, as far as anyone can read it."""
+    lines = [line(summary), *(safe_text(words, 600) for words in lines_of_lanes(summary))]
     if summary.first_failure is not None:
-        say(f"first failure: {safe_text(summary.first_failure, 600)}")
+        lines.append(f"first failure: {safe_text(summary.first_failure, 600)}")
     if summary.units.pending == 0:
-        say(f"answers in {summary.output}" + ("" if summary.this_run.units else " (nothing was left to ask)"))
-        return
-    say(f"stopped: {safe_text(summary.message, 600)}")
-    if summary.resume_at:
-        say(f"come back at {summary.resume_at}")
-    say(f"go on with: {shlex.join(['batchrunner', *_to_go_on(sys.argv[1:])])}")
+        lines.append(f"answers in {summary.output}" + ("" if summary.this_run.units else " (nothing was left to ask)"))
+    else:
+        lines.append(f"stopped: {safe_text(summary.message, 600)}")
+        lines += [f"come back at {summary.resume_at}"] if summary.resume_at else []
+        lines.append(f"go on with: {shlex.join(['batchrunner', *_to_go_on(sys.argv[1:])])}")
+    say("\n".join(lines), err=err)
 
 
 def _to_go_on(arguments: list[str]) -> list[str]:

@@ -6,6 +6,8 @@ from typing import Any, Final
 
 import click
 
+from batchrunner.runner.stopping import MaxFailed
+
 FAULTS = ("5xx", "reset_before", "reset_after", "truncated", "not_json", "empty", "hang", "reset")
 
 _AMOUNT = re.compile(r"(\d[\d_]{0,30})(?:\.(\d{1,30}))?([kKmMgG]?)")
@@ -63,6 +65,25 @@ class Seconds(click.ParamType[float, str | float]):
         if found is None:
             self.fail(f"{value!r} is no length of time: write 90s, 15m, 2h or 1d", param, ctx)
         return float(found[1]) * _SECONDS_IN[found[2] or "s"]
+
+
+class MostFailed(click.ParamType[MaxFailed, str | MaxFailed]):
+    """How many units may fail: 20, 5%, none."""
+
+    name = "N|P%"
+
+    def convert(self, value: str | MaxFailed, param: click.Parameter | None, ctx: click.Context | None) -> MaxFailed:
+        if isinstance(value, MaxFailed):
+            return value
+        text = value.strip()
+        if text == "none":
+            return MaxFailed()
+        if re.fullmatch(r"\d{1,15}", text):
+            return MaxFailed(count=int(text))
+        share = _number(text[:-1]) if text.endswith("%") else None
+        if share is None or not 0 <= share <= 100:  # noqa: PLR2004
+            self.fail(f"{value!r} is neither a number of rows nor a share: write 20, 5% or none", param, ctx)
+        return MaxFailed(share=share / 100)
 
 
 class Parameter(click.ParamType[tuple[str, Any], str | tuple[str, Any]]):

@@ -15,8 +15,6 @@ class Tally:
     tries: int = 0
     tokens: int = 0
     failures: Counter[str] = field(default_factory=Counter)
-    asked_and_failed: Counter[str] = field(default_factory=Counter)
-    failed_numbers: list[int] = field(default_factory=list)  # of asked units, while all fail alike
 
     @property
     def units(self) -> int:
@@ -40,10 +38,5 @@ class Tally:
             return
         if outcome.error is None:
             self.ok += 1
-            self.failed_numbers = []
         else:
             self.failed += 1
-            if tried is not None:
-                self.asked_and_failed[outcome.error.kind] += 1
-                if not self.ok and len(self.asked_and_failed) == 1:
-                    self.failed_numbers.append(outcome.row)

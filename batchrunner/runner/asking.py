@@ -20,10 +20,11 @@ from batchrunner.limits.lane import Lease
 from batchrunner.limits.limiter import SendingStoppedError
 from batchrunner.limits.spans import gateway_time
 from batchrunner.limits.told import told_limits
-from batchrunner.records import Failure, HttpReply, Kind, Outcome, Request, Try
+from batchrunner.records import Failure, HttpReply, Kind, Request
 from batchrunner.runner.ending import End, Ending
 from batchrunner.runner.lanes import OpenLane
 from batchrunner.runner.outcome import Came, answered, failed, failed_after, read
+from batchrunner.store.database import Entry
 from batchrunner.store.marks import Marks
 from batchrunner.transport.http import HttpTransport
 
@@ -33,7 +34,7 @@ LISTEN_EVERY_SECONDS = 1.0
 _BLIND_SHARE = 0.125
 LOOK_AGAIN_SECONDS = 1800.0  # whether a quota that seems gone is: others may have used it
 
-Record = Callable[[Try | None, Outcome | None, int | None], Awaitable[None]]
+Record = Callable[[Entry, int | None], Awaitable[None]]
 _STOPPING = {
     Kind.REFUSED: End.REFUSED,
     Kind.BILLING: End.REFUSED,
@@ -102,14 +103,15 @@ class Asker:
             counted = "prompt and max_tokens" if self.opened.table.token_accounting == "upfront" else "the prompt alone"
             message = f"about {tokens:.0f} tokens ({counted}) are more than a whole window of the limit holds"
             failure = Failure(kind=Kind.TOO_LARGE, message=message)
-            await self._record(None, failed(request.number, request.id, failure, now=time.time()), None)
+            outcome = failed(request.number, request.id, failure, now=time.time())
+            await self._record(Entry(outcome=outcome, digest=request.digest), None)
             return
         unit = UnitHistory(request.number)
         settled, attempts = await self._try_once(request, unit), 1
         if settled.verdict is Verdict.AGAIN:
             settled, attempts = await self._try_again(request, unit, settled)
-        ended = answered if settled.verdict is None else failed_after
-        await self._record(settled.came.as_try(request.number), ended(request, settled.came, attempts), settled.slot)
+        outcome = (answered if settled.verdict is None else failed_after)(request, settled.came, attempts)
+        await self._record(Entry(settled.came.as_try(request.number), outcome, request.digest), settled.slot)
 
     async def _try_again(self, request: Request, unit: UnitHistory, first: Settled) -> tuple[Settled, int]:
         """Further charged tries, with `first` as tenacity's first attempt. The last one, and how many."""
@@ -264,7 +266,7 @@ class Asker:
             self.stop(Ending(end=End.PARKED, message=f"{End.PARKED}: {words}", resume_at=back_at))
 
     async def _record_rejected(self, request: Request, settled: Settled) -> None:
-        await self._record(settled.came.as_try(request.number), None, settled.slot)
+        await self._record(Entry(settled.came.as_try(request.number)), settled.slot)
 
 
 def _ending(end: End, came: Came) -> Ending:

@@ -11,7 +11,9 @@ class End(StrEnum):
 
     ANSWERED = "every unit answered"
     SOME_FAILED = "finished, some failed"
+    BROKEN = "reading or writing failed"
     UNREACHABLE = "the gateway can't be reached, or answers nothing but failures"
+    TOO_MANY_FAILED = "too many units failed"
     REFUSED = "the gateway refuses the key, the model or the account"
     MISCONFIGURED = "the base URL is wrong"
     PARKED = "parked"
@@ -20,7 +22,16 @@ class End(StrEnum):
 
 
 # Of several lanes' endings the first in this order is the run's, as with the exit codes they become.
-_ORDER = (End.MISCONFIGURED, End.REFUSED, End.UNREACHABLE, End.TERMINATED, End.INTERRUPTED, End.PARKED)
+_ORDER = (
+    End.BROKEN,
+    End.MISCONFIGURED,
+    End.REFUSED,
+    End.UNREACHABLE,
+    End.TOO_MANY_FAILED,
+    End.TERMINATED,
+    End.INTERRUPTED,
+    End.PARKED,
+)
 
 
 class Ending(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,6 +1,6 @@
 """The run folder, opened: locked, compared with the run that was here before, its in-flight marks counted."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -8,14 +8,17 @@ from typing import Literal
 import msgspec
 
 from batchrunner.errors import InputError, StorageError, UsageError
+from batchrunner.runner.drift import Drift, OnDrift
+from batchrunner.runner.preparing import Scanned
 from batchrunner.store.bitmap import Bitmap
-from batchrunner.store.database import Store
+from batchrunner.store.database import Store, peek
 from batchrunner.store.lock import RunLock
 from batchrunner.store.marks import Marks
 
 Resume = Literal["auto", "never", "must"]
 _IDENTITY = "identity"
 _IN_DOUBT = "in_doubt"
+_SCANNED = "scanned"
 _PUBLISHED = "published"
 _PUBLISHING = "begun"
 
@@ -34,12 +37,13 @@ class RunFolder:
         self.marks.close()
         self.store.close()
 
-    def begin(self, identity: dict[str, str]) -> None:
+    def begin(self, identity: dict[str, str], compare: Callable[[], Drift], on_drift: OnDrift) -> None:
         """Take up the earlier run, or begin one.
 
-        InputError where the input or the request are not those of the earlier run.
+        Where the input or the request are not those of the earlier run, `compare` says what that means for its
+        units: InputError where some drifted and `on_drift` is "stop".
         """
-        self._check_drift(identity)
+        self._see_to_drift(identity, compare, on_drift)
         marked = set(self.marks.units())
         done = self.done(max(marked, default=-1) + 1)
         self.store.remember(_IN_DOUBT, str(self._in_doubt_before + sum(unit not in done for unit in marked)))
@@ -53,6 +57,10 @@ class RunFolder:
     @property
     def _in_doubt_before(self) -> int:
         return int(self.store.fact(_IN_DOUBT) or 0)
+
+    def remember_scanned(self, scanned: Scanned) -> None:
+        """So that the same bytes need not be scanned again."""
+        self.store.remember(_SCANNED, msgspec.json.encode(scanned).decode())
 
     def done(self, total: int) -> Bitmap:
         """The units that have ended."""
@@ -87,19 +95,26 @@ class RunFolder:
             raise
         self.store.remember(_PUBLISHED, f"{_stamp(self.output)} {content}")
 
-    def _check_drift(self, identity: dict[str, str]) -> None:
+    def _see_to_drift(self, identity: dict[str, str], compare: Callable[[], Drift], on_drift: OnDrift) -> None:
         """An earlier run without a single answer binds nobody: there is nothing to mix."""
         known = self.store.fact(_IDENTITY)
         earlier = identity if known is None else msgspec.json.decode(known, type=dict[str, str])
         differing = sorted(name for name in identity.keys() | earlier.keys() if identity.get(name) != earlier.get(name))
         if differing and self.store.holds_answers():
-            raise InputError(
-                f"The earlier run of {self.output} asked something else: not the same {', '.join(differing)}. "
-                "Give this one another --output, or start anew with --resume never."
-            )
-        if differing:
+            drift = compare()
+            if drift and on_drift == "stop":
+                raise InputError(_told(self.output, differing, drift))
+            if on_drift == "rerun-changed":
+                self.store.reopen(drift.changed)
+        elif differing:
             self.store.reopen_all()
         self.store.remember(_IDENTITY, msgspec.json.encode(identity).decode())
+
+
+def scanned_before(path: Path) -> Scanned | None:
+    """What the run in this folder, if there is one, found in its input."""
+    fact = peek(path, _SCANNED)
+    return None if fact is None else msgspec.json.decode(fact, type=Scanned)
 
 
 @contextmanager
@@ -133,6 +148,14 @@ def open_run_folder(path: Path, *, output: Path, resume: Resume, overwrite: bool
     finally:
         for lock in locks:
             lock.release()
+
+
+def _told(output: Path, differing: list[str], drift: Drift) -> str:
+    return (
+        f"The earlier run of {output} asked something else (not the same {', '.join(differing)}): units "
+        f"{drift.words()}. To ask what changed again say --on-drift rerun-changed, to keep its answers "
+        "--on-drift keep, to start anew --resume never; another --output keeps both."
+    )
 
 
 def _check_absent(output: Path) -> None:

@@ -10,6 +10,7 @@ import anyio
 from anyio import to_thread
 from anyio.abc import TaskGroup
 
+from batchrunner.errors import StorageError
 from batchrunner.job.schema import LimitsTable
 from batchrunner.limits.account import Book
 from batchrunner.limits.lane import FOREVER, Lane, Limits
@@ -25,7 +26,7 @@ _SHORTEST_BEAT_SECONDS = 0.02
 @dataclass(slots=True, kw_only=True)
 class OpenLane:
     """A lane with its turnstile, its seat and its table of limits. `quota_gone` is told, with the Unix time at which
-    it comes back, when the day's quota is found to be used up."""
+    it comes back, when the day's quota is found to be used up; `broken` when the book can't be used."""
 
     name: str
     label: str
@@ -33,6 +34,7 @@ class OpenLane:
     seat: Seat
     table: LimitsTable
     quota_gone: Callable[[float], None] | None = None
+    broken: Callable[[StorageError], None] | None = None
 
 
 class LaneOpener:
@@ -87,6 +89,14 @@ class LaneOpener:
             self._meet(opened.name, opened.seat.notes(now, time.time(), ending=True), now)
 
     async def _keep(self, opened: OpenLane) -> None:
+        try:
+            await self._keep_in_step(opened)
+        except StorageError as error:
+            if opened.broken is None:
+                raise
+            opened.broken(error)
+
+    async def _keep_in_step(self, opened: OpenLane) -> None:
         while True:
             opened.limiter.starving = anyio.Event()
             await self._look(opened)

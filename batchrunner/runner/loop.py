@@ -3,47 +3,50 @@
 feed (1, and one for each lane that falls behind others) composes requests and hands them to their lanes;
 work (N a lane) asks for one unit at a time; a worker is added when all others are busy, so there are as many
 as requests in flight and one to wait at the turnstile;
-record (1) commits what came in groups, the next group gathering while the last is written, then clears marks.
+record (1) commits what came; see recording.
 """
 
-import math
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import anyio
 from anyio import to_thread
 from anyio.abc import TaskGroup
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from anyio.streams.memory import MemoryObjectReceiveStream
 
-from batchrunner.chat.request import RequestSettings, compose, model_of
-from batchrunner.chat.verdict import ALIKE_FAILURES
+from batchrunner.chat.request import RequestSettings, compose, digest_of, model_of
+from batchrunner.errors import BatchrunnerError, InputError, StorageError
 from batchrunner.limits.limiter import SendingStoppedError
-from batchrunner.records import Outcome, Request, Row, Try
+from batchrunner.records import Request, Row
 from batchrunner.report.tally import Tally
 from batchrunner.runner.asking import Asker, Patience
 from batchrunner.runner.ending import End, Ending, first_in_order
 from batchrunner.runner.lanes import OpenLane
 from batchrunner.runner.outcome import failed
+from batchrunner.runner.recording import Recorder
+from batchrunner.runner.stopping import MaxFailed, Stopping
 from batchrunner.store.bitmap import Bitmap
-from batchrunner.store.database import Store
+from batchrunner.store.database import Entry, Store
 from batchrunner.store.marks import Marks
 from batchrunner.transport.http import HttpTransport
 
 LOOK_AHEAD = 64
 
 _Item = TypeVar("_Item")
-_Recorded = tuple[Try | None, Outcome | None, int | None]
 
 
 @dataclass(slots=True, kw_only=True)
 class Parts:
-    """What the loop works with. `lane_of` names a model's lane, `open_lane` opens it and keeps it in the group;
-    `waiting_for_commit`: how many answers may wait for the disk before senders do; `answered_before`: whether an
-    earlier run of this output was answered; `rows` reads the input without the numbers that its argument wants left
-    out; `ended`: the units that ended in earlier runs."""
+    """What the loop works with.
+
+    `rows` reads the input without the numbers that its argument wants left out, `ended` are the units that ended in
+    earlier runs, `answered_before` whether any was answered. `lane_of` names a model's lane, `open_lane` opens it and
+    keeps it in the group. `waiting_for_commit`: how many answers may wait for the disk before senders do; `no_room`:
+    why it is too full to go on; `grace_seconds`: for what is in flight when sending stops.
+    """
 
     store: Store
     marks: Marks
@@ -54,6 +57,9 @@ class Parts:
     open_lane: Callable[[str, TaskGroup], OpenLane]
     waiting_for_commit: int
     answered_before: bool
+    max_failed: MaxFailed
+    no_room: Callable[[], str | None]
+    grace_seconds: float
     rows: Callable[[Callable[[int], bool]], Iterator[list[Row]]]
     ended: Bitmap
 
@@ -90,16 +96,27 @@ class Loop:
     """One run over one input. `tally` and `lanes` may be read while it goes on."""
 
     def __init__(self, parts: Parts) -> None:
-        self.tally = Tally()
         self.ending: Ending | None = None
         self._parts = parts
+        self._recorder = Recorder(
+            parts.store,
+            parts.marks,
+            waiting=parts.waiting_for_commit,
+            no_room=parts.no_room,
+            broken=self._break,
+        )
+        self._stopping = Stopping(parts.max_failed, answered_before=parts.answered_before)
+        self._broken: BatchrunnerError | None = None
         self._lanes: dict[str, _LaneAtWork] = {}
         self._feeding = anyio.CancelScope()
         self._sending = anyio.CancelScope()
-        self._failed_alike: list[int] = []
-        self._entries: MemoryObjectSendStream[_Recorded]
         self._keepers: TaskGroup
         self._workers: TaskGroup
+
+    @property
+    def tally(self) -> Tally:
+        """What has been recorded so far."""
+        return self._recorder.tally
 
     @property
     def askers(self) -> list[Asker]:
@@ -107,35 +124,56 @@ class Loop:
         return [lane.asker for lane in self._lanes.values()]
 
     async def run(self) -> Ending | None:
-        """Ask for every row. None when all have ended, else why sending stopped."""
+        """Ask for every row. None when all have ended, else why sending stopped.
+
+        What breaks the run (InputError, StorageError) is raised when what was in flight has been recorded.
+        """
         async with anyio.create_task_group() as recording:
-            self._entries, entries = anyio.create_memory_object_stream[_Recorded](self._parts.waiting_for_commit)
-            recording.start_soon(self._record_all, entries)
-            with self._entries, self._sending:
+            recording.start_soon(self._recorder.run)
+            with self._sending:
                 await self._send_all()
-        self._parts.store.reopen(self._failed_alike)
+            self._recorder.close()
+        if self._broken is not None:
+            raise type(self._broken)(f"{self._broken}{self._recorder.words_of_unrecorded()}") from self._broken
+        self._parts.store.reopen(self._stopping.not_to_blame)
         return self.ending or first_in_order([asker.stopped for asker in self.askers if asker.stopped])
 
-    def stop(self, ending: Ending, *, grace_seconds: float = math.inf) -> None:
-        """Send nothing more; what is in flight may finish for so long. A second stop ends it at once."""
+    def stop(self, ending: Ending) -> None:
+        """Send nothing more; what is in flight may finish within the grace. A second stop ends it at once."""
         if self.ending is not None:
             self._sending.cancel()
             return
         self.ending = ending
         self._feeding.cancel()
-        self._sending.deadline = anyio.current_time() + grace_seconds
+        self._sending.deadline = anyio.current_time() + self._parts.grace_seconds
         for asker in self.askers:
             asker.stop(ending)
+
+    def _stop_by_itself(self, ending: Ending | None) -> None:
+        if ending is not None and self.ending is None:
+            self.stop(ending)
+
+    def _break(self, error: BatchrunnerError) -> None:
+        """The run can't go on; what is in flight is paid for and recorded first, if it can be."""
+        self._broken = self._broken or error
+        self._stop_by_itself(Ending(end=End.BROKEN, message=str(error)))
 
     async def _send_all(self) -> None:
         async with anyio.create_task_group() as self._keepers:
             async with anyio.create_task_group() as self._workers:
                 with self._feeding:
                     async with anyio.create_task_group() as readers:
-                        await self._feed(readers)
+                        await self._guarded(self._feed, readers)
                 for lane in self._lanes.values():
                     lane.requests.close()
             self._keepers.cancel_scope.cancel()
+
+    async def _guarded(self, task: Callable[..., Awaitable[None]], *arguments: Any) -> None:
+        """A task that reads the input or writes our files: its trouble is no reason to drop what is in flight."""
+        try:
+            await task(*arguments)
+        except (InputError, StorageError) as error:
+            self._break(error)
 
     async def _feed(self, readers: TaskGroup) -> None:
         """Hand each row to its lane. One that is full while there are others gets a reader of its own from there
@@ -155,7 +193,7 @@ class Loop:
                     await lane.requests.send(request)
                 else:
                     lane.has_reader = True
-                    readers.start_soon(self._feed_one_lane, lane, row.number)
+                    readers.start_soon(self._guarded, self._feed_one_lane, lane, row.number)
 
     async def _feed_one_lane(self, lane: _LaneAtWork, first: int) -> None:
         async for row in self._read(first):
@@ -183,12 +221,15 @@ class Loop:
         request = compose(row, self._parts.settings)
         if isinstance(request, Request):
             return request
-        await self._record(None, failed(row.number, row.id, request, now=time.time()), None)
+        outcome = failed(row.number, row.id, request, now=time.time())
+        await self._record(Entry(outcome=outcome, digest=digest_of(row, request, self._parts.settings)), None)
         return None
 
     def _open_lane(self, model: str) -> _LaneAtWork:
+        opened = self._parts.open_lane(model, self._keepers)
+        opened.broken = self._break
         asker = Asker(
-            self._parts.open_lane(model, self._keepers),
+            opened,
             transport=self._parts.transport,
             marks=self._parts.marks,
             patience=self._parts.patience,
@@ -209,40 +250,12 @@ class Loop:
             while not lane.lets_worker_go():
                 request = await _take_over(lane.waiting)
                 with suppress(SendingStoppedError):
-                    await lane.asker.ask(request)
+                    await self._guarded(lane.asker.ask, request)
 
-    async def _record(self, tried: Try | None, outcome: Outcome | None, slot: int | None) -> None:
-        with anyio.CancelScope(shield=True):  # what was received is recorded, whoever is cancelled
-            await _hand_over(self._entries, (tried, outcome, slot))
-
-    async def _record_all(self, entries: MemoryObjectReceiveStream[_Recorded]) -> None:
-        with entries:
-            async for first in entries:
-                group = [first, *_at_hand(entries)]
-                await to_thread.run_sync(self._parts.store.commit, [(tried, outcome) for tried, outcome, _ in group])
-                for tried, outcome, slot in group:
-                    self.tally.add(tried, outcome)
-                    if slot is not None:
-                        self._parts.marks.clear(slot)
-                self._stop_when_nothing_works()
-
-    def _stop_when_nothing_works(self) -> None:
-        """The first units all failing alike tell of the gateway, not of the units."""
-        kinds = self.tally.asked_and_failed
-        if self._parts.answered_before or self.tally.ok or len(kinds) != 1 or self.ending is not None:
-            return
-        if kinds.total() >= ALIKE_FAILURES:
-            self._failed_alike = self.tally.failed_numbers
-            message = f"the first {kinds.total()} units all failed alike: {next(iter(kinds))}"
-            self.stop(Ending(end=End.UNREACHABLE, message=message))
-
-
-async def _hand_over(stream: MemoryObjectSendStream[_Item], item: _Item) -> None:
-    """Send without a round of the event loop where there is room."""
-    try:
-        stream.send_nowait(item)
-    except anyio.WouldBlock:
-        await stream.send(item)
+    async def _record(self, entry: Entry, slot: int | None) -> None:
+        if entry.outcome is not None:
+            self._stop_by_itself(self._stopping.take(entry.outcome, asked=entry.tried is not None))
+        await self._recorder.record(entry, slot)
 
 
 async def _take_over(stream: MemoryObjectReceiveStream[_Item]) -> _Item:
@@ -251,10 +264,3 @@ async def _take_over(stream: MemoryObjectReceiveStream[_Item]) -> _Item:
         return stream.receive_nowait()
     except anyio.WouldBlock:
         return await stream.receive()
-
-
-def _at_hand(entries: MemoryObjectReceiveStream[_Recorded]) -> Iterator[_Recorded]:
-    """What waits already, without waiting for more."""
-    with suppress(anyio.WouldBlock, anyio.EndOfStream):
-        while True:
-            yield entries.receive_nowait()

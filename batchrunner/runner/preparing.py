@@ -2,6 +2,7 @@
 
 import difflib
 import hashlib
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -9,23 +10,42 @@ from batchrunner.chat.request import RequestSettings
 from batchrunner.errors import UsageError
 from batchrunner.job.schema import Job
 from batchrunner.records import Row
-from batchrunner.source import Scan, Source, open_source
+from batchrunner.runner.drift import Drift, compare
+from batchrunner.source import Source, open_source
 from batchrunner.source.template import Template, compile_template, missing_columns
 
 LOOKED_AT = 100
 
 
+class Scanned(msgspec.Struct, frozen=True, kw_only=True):
+    """An input that was scanned: its SHA-256 in hex, its bytes and its rows."""
+
+    fingerprint: str
+    size: int
+    rows: int
+
+
 class Prepared(msgspec.Struct, frozen=True, kw_only=True):
-    """An input that can be asked. `total`: how many rows; `identity`: what makes answers of two runs comparable."""
+    """An input that can be asked. `total`: how many of its rows are; `identity`: what makes answers of two runs
+    comparable."""
 
     source: Source
     settings: RequestSettings
+    scanned: Scanned
     total: int
     identity: dict[str, str]
 
+    def drift_from(self, recorded: Callable[[], Iterable[tuple[int, bytes | None]]]) -> Drift:
+        """What differs from the units that an earlier run recorded."""
+        rows = self.scanned.rows
+        return compare(lambda skip: self.source.rows(skip, rows), self.settings, rows, recorded)
 
-def prepare(job: Job, *, limit: int | None, base_url: str) -> Prepared:
-    """Read the input once. UsageError or InputError for what no row could survive."""
+
+def prepare(job: Job, *, limit: int | None, base_url: str, known: Scanned | None) -> Prepared:
+    """Read the input once; where its bytes are those of `known`, they are hashed only.
+
+    UsageError or InputError for what no row could survive.
+    """
     if job.output_path.exists() and job.input_path.exists() and job.output_path.samefile(job.input_path):
         raise UsageError(f"{job.output_path} is the input: name another --output.")
     template = compile_template(job.request.prompt) if job.request.prompt is not None else None
@@ -34,9 +54,10 @@ def prepare(job: Job, *, limit: int | None, base_url: str) -> Prepared:
     if template is not None:
         _check_columns(template, first)
     _check_model(job, template, first)
-    scan = source.scan()
+    scanned = _scanned(source, job.input_path.stat().st_size, known)
     settings = RequestSettings(
         model=job.request.model,
+        base_url=base_url,
         params=job.request.params,
         system=job.request.system,
         render=template.render if template else None,
@@ -44,9 +65,17 @@ def prepare(job: Job, *, limit: int | None, base_url: str) -> Prepared:
     return Prepared(
         source=source,
         settings=settings,
-        total=scan.rows if limit is None else min(scan.rows, limit),
-        identity=_identity(job, scan, base_url),
+        scanned=scanned,
+        total=scanned.rows if limit is None else min(scanned.rows, limit),
+        identity=_identity(job, scanned.fingerprint, base_url),
     )
+
+
+def _scanned(source: Source, size: int, known: Scanned | None) -> Scanned:
+    if known is not None and known.size == size and known.fingerprint == source.fingerprint():
+        return known
+    scan = source.scan()
+    return Scanned(fingerprint=scan.fingerprint, size=size, rows=scan.rows)
 
 
 def _check_columns(template: Template, rows: list[Row]) -> None:
@@ -68,12 +97,12 @@ def _check_model(job: Job, template: Template | None, rows: list[Row]) -> None:
         raise UsageError(f'[limits."{others[0]}"] is for a model that is not asked; the model is {job.request.model}.')
 
 
-def _identity(job: Job, scan: Scan, base_url: str) -> dict[str, str]:
+def _identity(job: Job, fingerprint: str, base_url: str) -> dict[str, str]:
     """The parts whose change makes an earlier run another one. Not the key, limits or time-outs."""
     request = msgspec.to_builtins(job.request)
     encoded = {name: msgspec.json.encode(value, order="sorted").decode() for name, value in request.items()}
     return {
-        "input": scan.fingerprint,
+        "input": fingerprint,
         "base_url": base_url,
         **{name: value if len(value) <= 200 else _digest(value) for name, value in encoded.items()},  # noqa: PLR2004
     }

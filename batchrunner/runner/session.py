@@ -19,18 +19,20 @@ from batchrunner.report.bounds import LaneUse
 from batchrunner.report.summary import ThisRun, this_run
 from batchrunner.report.tally import Tally
 from batchrunner.runner.asking import Patience
+from batchrunner.runner.drift import OnDrift
 from batchrunner.runner.ending import End, Ending
-from batchrunner.runner.folder import Resume, RunFolder, open_run_folder
+from batchrunner.runner.folder import Resume, RunFolder, open_run_folder, scanned_before
 from batchrunner.runner.lanes import LaneOpener
 from batchrunner.runner.loop import Loop, Parts
 from batchrunner.runner.preparing import Prepared, prepare
+from batchrunner.runner.stopping import MaxFailed
 from batchrunner.sink import prepare_output, write_output
 from batchrunner.store.bitmap import Bitmap
 from batchrunner.store.database import DayUsage, Totals
+from batchrunner.store.room import check_room, no_room
 from batchrunner.transport.http import HttpTransport, check_base_url
 from batchrunner.transport.secret import Secret
 
-GRACE_SECONDS = 20.0
 WAITING_FOR_COMMIT = 1024  # where nobody said how many may be in flight
 
 Show = Coroutine[Any, Any, None]
@@ -50,6 +52,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_outage_seconds: float = 900.0
     identity_url: str | None = None
     on_daily_limit: Literal["wait", "park"] = "park"
+    on_drift: OnDrift = "stop"
+    max_failed: MaxFailed = MaxFailed()
+    grace_seconds: float = 20.0
     ignore_resume_at: bool = False
 
 
@@ -72,12 +77,15 @@ async def run_job(job: Job, settings: Settings, *, key: Secret, watch: Watch) ->
     check_base_url(job.gateway.base_url, allow_insecure_http=settings.allow_insecure_http)
     prepare_output(job.output_path)
     identity_url = settings.identity_url or job.gateway.base_url
-    prepared = await to_thread.run_sync(lambda: prepare(job, limit=settings.limit, base_url=identity_url))
+    known = None if settings.resume == "never" else scanned_before(settings.run_dir)
+    prepared = await to_thread.run_sync(lambda: prepare(job, limit=settings.limit, base_url=identity_url, known=known))
     opened = open_run_folder(
         settings.run_dir, output=job.output_path, resume=settings.resume, overwrite=settings.overwrite
     )
     with opened as folder:
-        folder.begin(prepared.identity)
+        check_room(settings.run_dir, job.output_path.parent)
+        folder.begin(prepared.identity, lambda: prepared.drift_from(folder.store.digests), settings.on_drift)
+        folder.remember_scanned(prepared.scanned)
         began = time.monotonic()
         run = _Run(job=job, settings=settings, prepared=prepared, folder=folder)
         tally, lanes, ending = await run.ask_pending(key, watch)
@@ -149,6 +157,9 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
             rows=lambda skip: self.prepared.source.rows(skip, self.prepared.total),
             ended=done,
             answered_before=self.folder.store.holds_answers(),
+            max_failed=self.settings.max_failed,
+            no_room=lambda: no_room(self.settings.run_dir, self.job.output_path.parent),
+            grace_seconds=self.settings.grace_seconds,
             waiting_for_commit=WAITING_FOR_COMMIT if concurrency == "auto" else concurrency,
         )
 
@@ -168,7 +179,7 @@ async def _stop_on_signal(loop: Loop) -> None:
     with anyio.open_signal_receiver(*ends) as signals:
         async for number in signals:
             end = ends[number]
-            loop.stop(Ending(end=end, message=end.value), grace_seconds=GRACE_SECONDS)
+            loop.stop(Ending(end=end, message=end.value))
 
 
 def _publish(folder: RunFolder, total: int, totals: Totals) -> None:

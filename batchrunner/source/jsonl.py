@@ -18,7 +18,7 @@ from batchrunner.records import Row
 from batchrunner.source.failed import failed_row, reason_of, shown
 from batchrunner.source.ids import PlacedId, SeenIds, id_of
 from batchrunner.source.lines import split_lines
-from batchrunner.source.scan import BATCH_BYTES, BATCH_ROWS, MAX_VALUE_BYTES, Scan
+from batchrunner.source.scan import BATCH_BYTES, BATCH_ROWS, MAX_VALUE_BYTES, Scan, fingerprint_of
 
 CHUNK_BYTES = 1024 * 1024
 NAMED_ROWS = 100  # the first rows name the columns
@@ -44,6 +44,10 @@ class JsonlSource:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+
+    def fingerprint(self) -> str:
+        """See Source.fingerprint."""
+        return fingerprint_of(self._path)
 
     def scan(self) -> Scan:
         """See Source.scan. Of each line only the id is decoded."""

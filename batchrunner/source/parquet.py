@@ -5,7 +5,6 @@ that are no Parquet or damaged, and those in which two columns share a name (Inp
 with a value over 16 MiB, with bytes that are no text, or with an id that is neither text nor a whole number.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +17,7 @@ from batchrunner.errors import InputError
 from batchrunner.records import Row
 from batchrunner.source.failed import failed_row, reason_of, shown
 from batchrunner.source.ids import PlacedId, SeenIds, id_of
-from batchrunner.source.scan import MAX_VALUE_BYTES, Scan
+from batchrunner.source.scan import MAX_VALUE_BYTES, Scan, fingerprint_of
 from batchrunner.source.values import plain, plain_columns, plain_type
 from batchrunner.source.widths import batch_rows, shared_texts
 
@@ -38,13 +37,17 @@ class ParquetSource:
         if len(set(self._columns)) != len(self._columns):
             raise InputError(f"{shown(str(path))}: two columns share a name; rename one of them")
 
+    def fingerprint(self) -> str:
+        """See Source.fingerprint."""
+        return fingerprint_of(self._path)
+
     def scan(self) -> Scan:
         """See Source.scan. Of the columns only the ids are read."""
         seen = SeenIds()
         for _, row_id in self._ids():
             seen.add(row_id)
         seen.refuse_doubled(self._ids, "row")
-        return Scan(rows=self._rows, blank_lines=0, fingerprint=self._fingerprint(), columns=self._columns)
+        return Scan(rows=self._rows, blank_lines=0, fingerprint=self.fingerprint(), columns=self._columns)
 
     def rows(self, skip: Callable[[int], bool], limit: int | None) -> Iterator[list[Row]]:
         """See Source.rows."""
@@ -93,13 +96,6 @@ class ParquetSource:
                 yield file
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"{shown(str(self._path))} can't be read as Parquet: {reason_of(error)}") from error
-
-    def _fingerprint(self) -> str:
-        try:
-            with self._path.open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            raise InputError(f"{shown(str(self._path))} can't be read: {error.strerror}") from error
 
 
 def _group_batches(

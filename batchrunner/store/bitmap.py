@@ -1,6 +1,6 @@
 """A set of unit numbers as one bit each: ten million take 1.25 MB."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 
 class Bitmap:
@@ -26,3 +26,9 @@ class Bitmap:
 
     def __len__(self) -> int:
         return self._count
+
+    def __iter__(self) -> Iterator[int]:
+        """The numbers in it, in order."""
+        for place, byte in enumerate(self._bits):
+            if byte:
+                yield from (8 * place + bit for bit in range(8) if byte >> bit & 1)

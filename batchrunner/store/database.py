@@ -1,50 +1,42 @@
 """The run store: SQLite, one writer, durable at each commit. Output, summary and report are folds of it.
 
-`units` holds how each unit ended, as the JSON of its output row; `tries` holds every request that was sent,
-a narrow row each; `facts` holds what the run is about. Refused: a store of a newer version.
+Other processes may read it at any time. Refused: a store of a newer version, and one whose file was taken away
+while it was open.
 """
 
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from batchrunner.errors import StorageError
 from batchrunner.records import Outcome, Try, Usage
+from batchrunner.store.schema import VERSION, bring_up
 
-VERSION = 1
-
-_SCHEMA = """
-CREATE TABLE facts(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE units(number INTEGER PRIMARY KEY, ok INTEGER NOT NULL, outcome BLOB NOT NULL);
-CREATE INDEX ended ON units(ok);
-CREATE TABLE tries(
-    number INTEGER NOT NULL, sent_at REAL NOT NULL, latency_s REAL NOT NULL,
-    kind TEXT, status INTEGER, message TEXT,
-    prompt_tokens INTEGER, completion_tokens INTEGER, total_tokens INTEGER,
-    cached_tokens INTEGER, reasoning_tokens INTEGER, finish_reason TEXT
-);
-"""
-_ADD_UNIT = "INSERT INTO units VALUES (?, ?, ?)"
+FILE = "run.sqlite"
+_BUSY_SECONDS = 60.0  # another connection of this run may be writing
+_ADD_UNIT = "INSERT INTO units VALUES (?, ?, ?, ?, ?)"
+_ADD_BODY = "INSERT INTO bodies VALUES (?, ?)"
 _ADD_TRY = "INSERT INTO tries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_FAILED_UNITS = """
-SELECT json_extract(CAST(outcome AS TEXT), '$.error.kind'), count(*)
-FROM units WHERE ok = 0 AND number < ? GROUP BY 1
-"""
-_FIRST_FAILURE = """
-SELECT 'row ' || number || ': ' || json_extract(CAST(outcome AS TEXT), '$.error.message')
-FROM units WHERE ok = 0 AND number < ? ORDER BY number LIMIT 1
-"""
+_FIRST_FAILURE = (
+    "SELECT 'row ' || number || ': ' || message FROM units WHERE ok = 0 AND number < ? ORDER BY number LIMIT 1"
+)
 _ROWS_AT_ONCE = 512
 
 
 _NO_USAGE = Usage()
 
-Entry = tuple[Try | None, Outcome | None]
+
+class Entry(NamedTuple):
+    """One thing to record: a try, an outcome with the digest of what was asked for it, or both at once."""
+
+    tried: Try | None = None
+    outcome: Outcome | None = None
+    digest: bytes | None = None
 
 
 class Totals(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,16 +69,15 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         """Open or create; StorageError where that fails or the store is of a newer version."""
-        self._path = folder / "run.sqlite"
+        self._path = folder / FILE
         try:
             with suppress(FileExistsError):
                 os.close(os.open(self._path, os.O_CREAT | os.O_EXCL, 0o600))
-            self._db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+            self._db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=_BUSY_SECONDS)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
-            version: int = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0:
-                self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={VERSION}; COMMIT;")
+            version = bring_up(self._db)
+            self._file = _identity(self._path)
         except (OSError, sqlite3.Error) as error:
             raise self._storage_error(error) from error
         if version > VERSION:
@@ -105,24 +96,32 @@ class Store:
         self._all("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
 
     def ended(self) -> Iterator[int]:
-        """The numbers of all units that have ended, in no order."""
+        """The numbers of all units that have ended, in order."""
         with self._reading():
-            for row in self._db.execute("SELECT number FROM units INDEXED BY ended"):
+            for row in self._db.execute("SELECT number FROM units ORDER BY number"):
                 yield row[0]
+
+    def digests(self) -> Iterator[tuple[int, bytes | None]]:
+        """Number and digest of all units that have ended, in order; None where an older version recorded none."""
+        with self._reading():
+            yield from self._db.execute("SELECT number, digest FROM units ORDER BY number")
 
     def commit(self, entries: Sequence[Entry]) -> None:
         """Record tries, and the outcomes that some of them brought, in one durable commit."""
         encode = msgspec.json.encode
-        tries = [_try_row(one) for one, _ in entries if one is not None]
-        units = [(end.row, end.status == "ok", encode(end)) for _, end in entries if end is not None]
+        tries = [_try_row(entry.tried) for entry in entries if entry.tried is not None]
+        ended = [(entry.outcome, entry.digest) for entry in entries if entry.outcome is not None]
         with self._writing():
             self._db.executemany(_ADD_TRY, tries)
-            self._db.executemany(_ADD_UNIT, units)
+            self._db.executemany(_ADD_UNIT, [_unit_row(outcome, digest) for outcome, digest in ended])
+            self._db.executemany(_ADD_BODY, [(outcome.row, encode(outcome)) for outcome, _ in ended])
 
     def reopen(self, numbers: Iterable[int]) -> None:
         """Make units pending again; their tries stay."""
         with self._writing():
-            self._db.executemany("DELETE FROM units WHERE number = ?", [(number,) for number in numbers])
+            for number in numbers:
+                self._db.execute("DELETE FROM units WHERE number = ?", (number,))
+                self._db.execute("DELETE FROM bodies WHERE number = ?", (number,))
 
     def holds_answers(self) -> bool:
         """Whether any unit has been answered."""
@@ -130,33 +129,37 @@ class Store:
 
     def reopen_all(self) -> None:
         """Make every unit pending again; the tries stay."""
-        self._all("DELETE FROM units")
+        with self._writing():
+            self._db.execute("DELETE FROM units")
+            self._db.execute("DELETE FROM bodies")
 
     def outcomes(self, total: int) -> Iterator[bytes]:
         """The output rows, as JSON, of the units below `total`, in order."""
         with self._reading():
-            rows = self._db.execute("SELECT outcome FROM units WHERE number < ? ORDER BY number", (total,))
+            rows = self._db.execute("SELECT outcome FROM bodies WHERE number < ? ORDER BY number", (total,))
             while batch := rows.fetchmany(_ROWS_AT_ONCE):
                 for row in batch:
                     yield row[0]
 
     def totals(self, total: int) -> Totals:
         """Count the units below `total` and sum all tries."""
-        counts = self._counts("SELECT ok, count(*) FROM units WHERE number < ? GROUP BY 1", (total,))
+        ended, ok = self._all("SELECT count(*), total(ok) FROM units WHERE number < ?", (total,))[0]
         sums = self._all(
             "SELECT count(*), total(prompt_tokens), total(completion_tokens), total(cached_tokens), "
             "total(reasoning_tokens) FROM tries"
         )[0]
         return Totals(
-            ok=counts.get("1", 0),
-            failed=counts.get("0", 0),
+            ok=int(ok),
+            failed=ended - int(ok),
             tries=sums[0],
             prompt_tokens=int(sums[1]),
             completion_tokens=int(sums[2]),
             cached_tokens=int(sums[3]),
             reasoning_tokens=int(sums[4]),
             failures=self._counts("SELECT kind, count(*) FROM tries WHERE kind NOT NULL GROUP BY 1"),
-            failed_units=self._counts(_FAILED_UNITS, (total,)),
+            failed_units=self._counts(
+                "SELECT kind, count(*) FROM units WHERE ok = 0 AND number < ? GROUP BY 1", (total,)
+            ),
             first_failure=next((words for (words,) in self._all(_FIRST_FAILURE, (total,))), None),
             finish_reasons=self._counts(
                 "SELECT finish_reason, count(*) FROM tries WHERE finish_reason NOT NULL GROUP BY 1"
@@ -188,6 +191,7 @@ class Store:
     @contextmanager
     def _writing(self) -> Iterator[None]:
         """One durable transaction, or none of it."""
+        self._check_in_place()
         try:
             self._db.execute("BEGIN IMMEDIATE")
             yield
@@ -199,6 +203,17 @@ class Store:
                 raise self._storage_error(error) from error
             raise
 
+    def _check_in_place(self) -> None:
+        """What is written to a file that was removed is gone, though SQLite would not notice."""
+        try:
+            in_place = _identity(self._path) == self._file
+        except OSError:
+            in_place = False
+        if not in_place:
+            raise StorageError(
+                f"The run store {self._path} was taken away while it was in use; put it back, if you can."
+            )
+
     def _counts(self, sql: str, values: tuple[object, ...] = ()) -> dict[str, int]:
         return {str(name): int(count) for name, count in self._all(sql, values)}
 
@@ -209,6 +224,26 @@ class Store:
     def _storage_error(self, error: Exception) -> StorageError:
         advice = "make room and run the same command again" if "full" in str(error) else "see to it, then run again"
         return StorageError(f"The run store {self._path} can't be used: {error}; {advice}.")
+
+
+def peek(folder: Path, name: str) -> str | None:
+    """A fact of the store in this folder, read beside whoever works in it; None where there is none to be had."""
+    try:
+        with closing(sqlite3.connect(f"{(folder / FILE).absolute().as_uri()}?mode=ro", uri=True)) as db:
+            found = db.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
+    except (OSError, sqlite3.Error):
+        return None
+    return None if found is None else str(found[0])
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
+
+
+def _unit_row(outcome: Outcome, digest: bytes | None) -> tuple[object, ...]:
+    error = outcome.error
+    return (outcome.row, error is None, digest, error and error.kind, error and error.message)
 
 
 def _try_row(one: Try) -> tuple[object, ...]:

@@ -1,0 +1,57 @@
+"""Drift: whether what a job asks now is what its earlier run asked, unit by unit.
+
+A unit is its row's number and the digest of what is asked for it. Rows that were appended are no drift: they just
+run. Units that are gone from the input stay recorded, so that an input cut short by mistake costs nothing.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Literal
+
+import msgspec
+
+from batchrunner.chat.request import RequestSettings, compose, digest_of
+from batchrunner.records import Row
+from batchrunner.store.bitmap import Bitmap
+
+OnDrift = Literal["stop", "rerun-changed", "keep"]
+Rows = Callable[[Callable[[int], bool]], Iterator[list[Row]]]
+
+
+class Drift(msgspec.Struct, frozen=True, kw_only=True):
+    """How many units are new, which are changed, how many are gone from the input; `first_changed` is a row's id."""
+
+    new: int
+    changed: Bitmap
+    gone: int
+    first_changed: str | None
+
+    def __bool__(self) -> bool:
+        return bool(self.changed or self.gone)
+
+    def words(self) -> str:
+        """For people: `3 changed (the first: id "q17"), 10 new, 0 gone`."""
+        first = "" if self.first_changed is None else f' (the first: id "{self.first_changed}")'
+        return f"{len(self.changed):,} changed{first}, {self.new:,} new, {self.gone:,} gone"
+
+
+def compare(
+    rows: Rows, settings: RequestSettings, total: int, recorded: Callable[[], Iterable[tuple[int, bytes | None]]]
+) -> Drift:
+    """Render every recorded unit anew and hold it against its digest. `total`: rows of the input as it is now.
+
+    Both inputs come in order, so that memory is two bits a unit.
+    """
+    ended = Bitmap(total)
+    gone = 0
+    for number, _ in recorded():
+        ended.add(number)
+        gone += number >= total
+    changed, first = Bitmap(total), None
+    digests = iter(recorded())
+    for batch in rows(lambda number: number not in ended):
+        for row in batch:
+            known = next(digest for number, digest in digests if number == row.number)
+            if known != digest_of(row, compose(row, settings), settings):
+                changed.add(row.number)
+                first = row.id if first is None else first
+    return Drift(new=total - len(ended), changed=changed, gone=gone, first_changed=first)

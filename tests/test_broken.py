@@ -153,8 +153,10 @@ def test_an_input_that_is_cut_while_it_is_read_costs_no_answer(bench: Bench, sim
     assert "changed while it was read" in stderr
     assert 100 < gateway.ledger()["paid"] < 600
     (bench.folder / "in.jsonl").write_bytes(content)
-    bench.run(*command(gateway))
+    assert "1 changed" in bench.run(*command(gateway), code=65).stderr
+    bench.run(*command(gateway, "--on-drift", "rerun-changed"))
     assert gateway.ledger()["servings"]["once"] == 600
+    assert [row["row"] for row in bench.output()] == list(range(600))
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,10 @@ class RunFolder:
         """So that the same bytes need not be scanned again."""
         self.store.remember(_SCANNED, msgspec.json.encode(scanned).decode())
 
+    def distrust(self, identity: dict[str, str]) -> None:
+        """The input changed while it was read: the next run holds every recorded unit against it."""
+        self._remember_identity(identity | {"input": "changed while it was read"})
+
     def done(self, total: int) -> Bitmap:
         """The units that have ended."""
         return Bitmap(total, self.store.ended())
@@ -108,6 +112,9 @@ class RunFolder:
                 self.store.reopen(drift.changed)
         elif differing:
             self.store.reopen_all()
+        self._remember_identity(identity)
+
+    def _remember_identity(self, identity: dict[str, str]) -> None:
         self.store.remember(_IDENTITY, msgspec.json.encode(identity).decode())
 
 

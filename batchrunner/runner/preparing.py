@@ -3,11 +3,12 @@
 import difflib
 import hashlib
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import msgspec
 
 from batchrunner.chat.request import RequestSettings
-from batchrunner.errors import UsageError
+from batchrunner.errors import InputError, UsageError
 from batchrunner.job.schema import Job
 from batchrunner.records import Row
 from batchrunner.runner.drift import Drift, compare
@@ -27,13 +28,22 @@ class Scanned(msgspec.Struct, frozen=True, kw_only=True):
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     """An input that can be asked. `total`: how many of its rows are; `identity`: what makes answers of two runs
-    comparable."""
+    comparable; `stamp`: the file's size and time of change (ns) before it was read."""
 
+    path: Path
+    stamp: tuple[int, int]
     source: Source
     settings: RequestSettings
     scanned: Scanned
     total: int
     identity: dict[str, str]
+
+    def is_changed(self) -> bool:
+        """Whether the input's bytes are others by now; they are read where its time of change is another."""
+        try:
+            return _stamp(self.path) != self.stamp and self.source.fingerprint() != self.scanned.fingerprint
+        except (OSError, InputError):
+            return True
 
     def drift_from(self, recorded: Callable[[], Iterable[tuple[int, bytes | None]]]) -> Drift:
         """What differs from the units that an earlier run recorded."""
@@ -54,7 +64,8 @@ def prepare(job: Job, *, limit: int | None, base_url: str, known: Scanned | None
     if template is not None:
         _check_columns(template, first)
     _check_model(job, template, first)
-    scanned = _scanned(source, job.input_path.stat().st_size, known)
+    stamp = _stamp(job.input_path)
+    scanned = _scanned(source, stamp[0], known)
     settings = RequestSettings(
         model=job.request.model,
         base_url=base_url,
@@ -63,12 +74,19 @@ def prepare(job: Job, *, limit: int | None, base_url: str, known: Scanned | None
         render=template.render if template else None,
     )
     return Prepared(
+        path=job.input_path,
+        stamp=stamp,
         source=source,
         settings=settings,
         scanned=scanned,
         total=scanned.rows if limit is None else min(scanned.rows, limit),
         identity=_identity(job, scanned.fingerprint, base_url),
     )
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
 
 
 def _scanned(source: Source, size: int, known: Scanned | None) -> Scanned:

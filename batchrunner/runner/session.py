@@ -89,12 +89,14 @@ async def run_job(job: Job, settings: Settings, *, key: Secret, watch: Watch) ->
         began = time.monotonic()
         run = _Run(job=job, settings=settings, prepared=prepared, folder=folder)
         tally, lanes, ending = await run.ask_pending(key, watch)
+        if tally.units and await to_thread.run_sync(prepared.is_changed):
+            folder.distrust(prepared.identity)
         totals = folder.store.totals(prepared.total)
         if totals.ok + totals.failed == prepared.total:
             await to_thread.run_sync(_publish, folder, prepared.total, totals)
             ending = Ending(end=End.SOME_FAILED if totals.failed else End.ANSWERED, message="")
         if ending is None:
-            raise InputError(f"{job.input} changed while it was read; see to it, then run again with --resume never.")
+            raise InputError(f"{job.input} changed while it was read; see to it, then run the same command again.")
         return Result(
             ending=ending,
             total=prepared.total,

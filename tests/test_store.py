@@ -429,8 +429,13 @@ def test_a_lock_is_free_after_its_release(tmp_path: Path) -> None:
 
 
 def test_a_child_process_does_not_keep_the_lock(tmp_path: Path) -> None:
+    code = "import sys; print('up', flush=True); sys.stdin.read()"
     lock = RunLock(tmp_path)
-    with subprocess.Popen(python("import sys; sys.stdin.read()"), stdin=subprocess.PIPE, close_fds=False):
+    with subprocess.Popen(
+        python(code), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, close_fds=False
+    ) as child:
+        # Popen returns while exec still closes what is not inherited: for that moment the child has the lock too.
+        assert child.stdout.readline() == "up\n"
         lock.release()
         RunLock(tmp_path).release()
 

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import click
 import pytest
-from conftest import BATCHRUNNER, Bench, wait_until
+from conftest import BATCHRUNNER, Bench, Simulate, wait_until
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -98,6 +98,40 @@ def test_quiet_says_nothing(bench: Bench) -> None:
     bench.prompts(5)
     told = bench.run("in.jsonl", "--simulate", "-q")
     assert told.stdout + told.stderr == ""
+
+
+def test_the_summary_for_people_tells_this_run_from_all_runs(bench: Bench, simulate: Simulate) -> None:
+    gateway = simulate("--completion-tokens", "10", "--completion-spread", "0")
+    bench.write("in.jsonl", {"prompt": "a [[429x1]]"}, {"prompt": "b"}, {"prompt": "c"})
+    command = ("in.jsonl", "-m", "m/m", "--base-url", gateway.base_url)
+    first = bench.run(*command, "--limit", "1").stdout.splitlines()[0]
+    assert re.fullmatch(r"1 of 1 answered; 2 tries in \d+\.\d s, 1 x 429, \d+ tokens", first)
+    second = bench.run(*command).stdout.splitlines()[0]
+    tokens = bench.summary()["usage"]["total_tokens"]
+    assert re.fullmatch(
+        rf"3 of 3 answered; in all runs 4 tries, 1 x 429, {tokens} tokens; in this run 2 tries in \d+\.\d s", second
+    )
+    assert "in all runs 4 tries, 1 x 429" in bench.run(*command).stdout
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(("show",), 0), (("show", "--json"), 0), (("reset", "/"), 1)])
+@pytest.mark.parametrize("folder", ["new/deep", "."])
+def test_asking_for_a_book_that_is_not_there_makes_none(
+    bench: Bench, arguments: tuple[str, ...], code: int, folder: str
+) -> None:
+    process = bench.start("limits", *arguments, "--state-dir", folder)
+    stdout, stderr = process.communicate(timeout=20)
+    assert process.returncode == code, stderr
+    assert ("nothing was used yet" in stdout) == (arguments == ("show",))
+    assert list(bench.folder.iterdir()) == []
+
+
+def test_a_book_that_cannot_be_reached_is_told_and_not_taken_for_an_empty_one(bench: Bench) -> None:
+    bench.prompts(1)
+    process = bench.start("limits", "show", "--state-dir", "in.jsonl")
+    _, stderr = process.communicate(timeout=20)
+    assert process.returncode == 74
+    assert "can't be used" in stderr
 
 
 def test_the_version_is_told_without_loading_the_heavy_parts() -> None:

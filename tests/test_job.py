@@ -150,8 +150,20 @@ def test_a_model_may_have_nearly_any_name(model: str) -> None:
             '[limits."acme/small"]',
             "`requests_per_day`",
         ),
-        ('input = "a"\n[limits.tiny]\nscope = "model"', "scope", "[limits.tiny]", "token_accounting"),
-        ('input = "a"\n[limits.tiny.deeper]\nscope = "model"', "deeper", "[limits.tiny]", "token_accounting"),
+        ('input = "a"\n[limits.tiny]\nscope = "model"', "scope", "[limits.tiny]", "`scope` stands in [limits]."),
+        ('input = "a"\n[limits.tiny]\nqqqqqqqq = 5', "qqqqqqqq", "[limits.tiny]", "token_accounting"),
+        ('input = "a"\n[limits.gpt-5.5]\nconcurrency = 5', "5", "[limits.gpt-5]", '[limits."gpt-5.5"].'),
+        ('input = "a"\n[limits.a.b.c]\nconcurrency = 5', "b", "[limits.a]", '[limits."a.b.c"].'),
+        ('input = "a"\n[limits]\nrps = 5', "rps", "[limits]", "did you mean `requests_per_second`?"),
+        ('input = "a"\n[limits]\nrpm = 5', "rpm", "[limits]", "did you mean `requests_per_minute`?"),
+        ('input = "a"\n[limits]\nrpd = 5', "rpd", "[limits]", "did you mean `requests_per_day`?"),
+        ('input = "a"\n[limits]\ntps = 5', "tps", "[limits]", "did you mean `tokens_per_second`?"),
+        ('input = "a"\n[limits]\ntpm = 5', "tpm", "[limits]", "did you mean `tokens_per_minute`?"),
+        ('input = "a"\n[limits."a/b"]\ntpd = 5', "tpd", '[limits."a/b"]', "did you mean `tokens_per_day`?"),
+        ('input = "a"\nrpm = 5', "rpm", "the job", "`requests_per_minute` stands in [limits]."),
+        ('input = "a"\nmodel = "x"', "model", "the job", "`model` stands in [request]."),
+        ('[request]\ninput = "a"', "input", "[request]", "`input` stands above the first table."),
+        ('input = "a"\n[request]\nmax_tokens = 5', "max_tokens", "[request]", "params = { max_tokens = ... }"),
         ('input = "a"\n[run]\non_daily_limits = "park"', "on_daily_limits", "[run]", "`on_daily_limit`"),
         ('input = "a"\n[retry]\nattemps = 5', "attemps", "[retry]", "`attempts`"),
         ('input = "a"\n[retry]\nqqqqqqqq = 5', "qqqqqqqq", "[retry]", "attempts, timeout"),
@@ -166,6 +178,7 @@ def test_an_unknown_key_is_refused_with_its_place_and_the_nearest_name(
     assert f"no key `{key}`" in words
     assert place in words
     assert advice in words
+    assert not words.endswith("?.")
 
 
 def test_parameters_may_have_any_name() -> None:
@@ -244,6 +257,7 @@ def test_a_wrong_value_is_refused_with_the_name_of_its_key(text: str, words: str
         b"[limits\n",
         b"\xff\xfe",
         b"\x00",
+        b"[limits.\xff/a]",
         b"{}",
         b"x = " + b"[" * 5000,
         b'input = "a"\nx = ' + b"9" * 5000,
@@ -255,8 +269,56 @@ def test_what_is_no_toml_is_told_so(content: bytes) -> None:
         parse_job(content, name="job.toml")
 
 
+@pytest.mark.parametrize("name", ["acme/small", "a:b", "a b", "é", "acme/gpt-5.5"])
+@pytest.mark.parametrize("header", ["[limits.{}]", "  [ limits . {} ]  # ours", "[limits.{}"])
+def test_a_models_name_without_its_quotes_is_shown_with_them(name: str, header: str) -> None:
+    told = refused('input = "a"\n' + header.format(name) + "\nrequests_per_minute = 5")
+    assert "is no TOML: " in told
+    assert told.endswith(f'needs quotes: [limits."{name}"].')
+
+
+@pytest.mark.parametrize("text", ["[limits.small", "[limits.", "[limits", '[limits."a/b"', "x = acme/small"])
+def test_quotes_are_not_asked_for_where_they_are_not_what_is_missing(text: str) -> None:
+    assert "needs quotes" not in refused('input = "a"\n' + text)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "the key `input` is missing."),
+        ("input = 5", "`input` takes a text in quotes, not a whole number."),
+        ('input = ["a"]', "`input` takes a text in quotes, not a list."),
+        ('input = "a"\ngateway = 5', "`gateway` takes a table, not a whole number."),
+        (
+            'input = "a"\n[limits]\ntokens_per_minute = "3000"',
+            "`limits.tokens_per_minute` takes a whole number, not a text in quotes.",
+        ),
+        (
+            'input = "a"\n[limits.tiny]\ntokens_per_day = 1.5',
+            "`limits.tiny.tokens_per_day` takes a whole number, not a fraction.",
+        ),
+        (
+            'input = "a"\n[limits]\nconcurrency = true',
+            '`limits.concurrency` takes a whole number or "auto", not true or false.',
+        ),
+        ('input = "a"\n[limits]\nconcurrency = "many"', "takes a whole number or \"auto\", not 'many'."),
+        ('input = "a"\n[limits]\nscope = "key"', '`limits.scope` takes "model" or "account", not \'key\'.'),
+        ('input = "a"\n[run]\non_daily_limit = 5', 'takes "wait" or "park", not a whole number.'),
+        ('input = "a"\n[limits]\ndaily_reset = 00:00:00', "takes a text in quotes, not a time of day without quotes."),
+        ('input = "a"\n[retry]\ntimeout = "90s"', "`retry.timeout` takes a number, not a text in quotes."),
+        ('input = "a"\n[limits]\ndaily_reset = "8:30 Berlin"', "no zone 'Berlin'; did you mean 'Europe/Berlin'?"),
+    ],
+)
+def test_a_wrong_value_is_told_in_the_words_of_the_file(text: str, words: str) -> None:
+    told = refused(text)
+    assert told.endswith(words)
+    assert told.startswith("job.toml: ")
+
+
 PIECES = st.lists(
-    st.sampled_from(["input", "=", '"a"', "\n", "[limits]", "[request.params]", "n", "5", "1e999", "nan", "{", "}"])
+    st.sampled_from(
+        ["input", "rpm", "=", '"a"', "\n", "[limits]", "[request.params]", "n", "5", "1e999", "nan", "{", "}"]
+    )
     | st.sampled_from(["[limits.a]", "[limits.models]", "daily_reset", "scope", "max_concurrency", "[run]", "-"])
     | st.sampled_from(["[", "]", ".", "concurrency", '"auto"', "timeout", "[retry]", "true", "2020-01-01", "gateway"]),
     max_size=12,

@@ -2,6 +2,8 @@
 
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ Examples:
   batchrunner limits show --json
   batchrunner limits reset acme/small
 """
+BOOK = "book.sqlite"
 _STATE_DIR = click.option(
     "--state-dir",
     type=click.Path(path_type=Path),
@@ -44,14 +47,12 @@ def limits(**_: Any) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a lane.")
 def show(state_dir: Path | None, *, as_json: bool) -> None:
     """Print every lane, the one used last first."""
-    with errors_as_exit_codes():
-        book = Book(state_dir or state_home())
-        lanes = book.lanes()
-        book.close()
+    with errors_as_exit_codes(), _book(state_dir) as book:
+        lanes = book.lanes() if book is not None else []
         for lane in lanes:
             click.echo(msgspec.json.encode(_plain(lane)).decode() if as_json else "\n".join(_lines(lane)))
         if not lanes and not as_json:
-            click.echo(f"nothing was used yet: {book.path}")
+            click.echo(f"nothing was used yet: {(state_dir or state_home()) / BOOK}")
 
 
 @limits.command()
@@ -59,20 +60,33 @@ def show(state_dir: Path | None, *, as_json: bool) -> None:
 @_STATE_DIR
 def reset(lane: str, state_dir: Path | None) -> None:
     """Forget what was used and found on every lane whose name contains LANE: a model, a URL, or `/` for all."""
-    with errors_as_exit_codes():
-        book = Book(state_dir or state_home())
-        chosen = [one for one in book.lanes() if lane in one.name]
+    with errors_as_exit_codes(), _book(state_dir) as book:
+        chosen = [one for one in book.lanes() if lane in one.name] if book is not None else []
         busy = [one for one in chosen if one.processes]
         if busy:
             who = ", ".join(str(pid) for pid in busy[0].processes)
             raise UsageError(f"The lane {busy[0].name} is in use by process {who}: stop it first.")
+        if book is None or not chosen:
+            click.echo(f"no lane has {safe_text(lane)} in its name; see batchrunner limits show", err=True)
+            sys.exit(1)
         for one in chosen:
             book.forget(one.name)
             click.echo(f"forgotten: {safe_text(one.name)}")
-        book.close()
-        if not chosen:
-            click.echo(f"no lane has {safe_text(lane)} in its name; see batchrunner limits show", err=True)
-            sys.exit(1)
+
+
+@contextmanager
+def _book(state_dir: Path | None) -> Iterator[Book | None]:
+    """The book, or None where there is none: asking for it makes none. Why one can't be reached is told by Book."""
+    home = state_dir or state_home()
+    try:
+        (home / BOOK).stat()
+    except FileNotFoundError:
+        yield None
+        return
+    except OSError:
+        pass
+    with closing(Book(home)) as book:
+        yield book
 
 
 def _plain(lane: LaneInBook) -> dict[str, Any]:

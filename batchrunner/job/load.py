@@ -3,9 +3,7 @@
 Reading (`load_job`) is apart from parsing (`parse_job`), which touches no file.
 """
 
-import difflib
 import math
-import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,6 +14,7 @@ import msgspec
 from batchrunner.errors import InputError, UsageError
 from batchrunner.job.reset import parse_reset
 from batchrunner.job.schema import Job, LimitsTable, ModelLimits, Table
+from batchrunner.job.words import Place, dotted, no_toml, sentence, unknown_key, wrong_value
 
 LARGEST_FILE = 2**20
 LARGEST_LIMIT = 10**15
@@ -43,10 +42,10 @@ def parse_job(content: bytes, *, name: str) -> Job:
     try:
         tables = tomllib.loads(content.decode())
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{name} is no TOML: {error}.") from error
+        raise UsageError(sentence(f"{name} {no_toml(content, error)}")) from error
     unknown = _unknown_key(tables, Job, ())
     if unknown is not None:
-        raise UsageError(f"{name}: {unknown}.")
+        raise UsageError(sentence(f"{name}: {unknown}"))
     if isinstance(tables.get("limits"), dict):
         tables["limits"] = _with_models(tables["limits"], name)
     return _checked(tables, name)
@@ -88,15 +87,15 @@ def _checked(tables: dict[str, Any], name: str) -> Job:
     job = msgspec.structs.replace(job, gateway=gateway)
     fault = next(_faults(job), None)
     if fault is not None:
-        raise UsageError(f"{name}: {fault}.")
+        raise UsageError(sentence(f"{name}: {fault}"))
     return job
 
 
-def _converted(tables: dict[str, Any], table: type[SomeTable], name: str, place: tuple[str, ...] = ()) -> SomeTable:
+def _converted(tables: dict[str, Any], table: type[SomeTable], name: str, place: Place = ()) -> SomeTable:
     try:
         return msgspec.convert(tables, table)
     except msgspec.ValidationError as error:
-        raise UsageError(f"{name}: {error}.".replace("`$.", f"`{_dotted((*place, ''))}")) from error
+        raise UsageError(sentence(f"{name}: {wrong_value(error, table, place)}")) from error
 
 
 def _faults(job: Job) -> Iterator[str]:
@@ -117,7 +116,7 @@ def _faults(job: Job) -> Iterator[str]:
 def _faults_of_limits(limits: LimitsTable) -> Iterator[str]:
     yield from _faults_of_lane(limits, "limits")
     for model in limits.models:
-        place = _dotted(("limits", model))
+        place = dotted(("limits", model))
         yield from _faults_of_lane(limits.for_model(model), place)
         if limits.scope == "account":
             yield f'limits.scope = "account" counts all models together: [{place}] can\'t have limits of its own'
@@ -136,27 +135,15 @@ def _faults_of_lane(lane: LimitsTable, place: str) -> Iterator[str]:
         yield f"{place}.daily_reset: {error}"
 
 
-def _unknown_key(tables: Mapping[str, Any], table: type[Table], place: tuple[str, ...]) -> str | None:
+def _unknown_key(tables: Mapping[str, Any], table: type[Table], place: Place) -> str | None:
     fields = {field.name: field.type for field in msgspec.structs.fields(table)}
     fields.pop("models", None)  # its tables stand in [limits] itself
     for key, value in tables.items():
         inner = ModelLimits if table is LimitsTable and _is_of_a_model(key, value) else fields.get(key)
         if inner is None:
-            return _advice(key, fields, place)
+            return unknown_key(key, value, table, place)
         if isinstance(inner, type) and issubclass(inner, Table) and isinstance(value, dict):
             found = _unknown_key(value, inner, (*place, key))
             if found is not None:
                 return found
     return None
-
-
-def _advice(key: str, fields: Mapping[str, Any], place: tuple[str, ...]) -> str:
-    where = f"the table [{_dotted(place)}]" if place else "the job"
-    near = difflib.get_close_matches(key, fields, n=1, cutoff=0.5)
-    hint = f"did you mean `{near[0]}`?" if near else f"known here: {', '.join(fields)}"
-    return f"{where} has no key `{key}`; {hint}"
-
-
-def _dotted(place: tuple[str, ...]) -> str:
-    """The key as TOML writes it: limits."acme/small".concurrency."""
-    return ".".join(key if re.fullmatch(r"[\w-]*", key, re.ASCII) else f'"{key}"' for key in place)

@@ -72,19 +72,21 @@ def usage_of(totals: Totals) -> dict[str, int]:
 
 
 def line(summary: Summary) -> str:
-    """One line for people."""
-    units = summary.units
+    """One line for people. Counts are those of all runs of this output; what this one did has words of its own."""
+    units, this_run = summary.units, summary.this_run
     parts = [f"{units.ok:,} of {units.total:,} answered"]
     if units.failed:
         kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(summary.failed_by_kind.items()))
         parts.append(f"{units.failed:,} failed ({kinds})")
     if units.pending:
         parts.append(f"{units.pending:,} pending")
-    if summary.this_run.tries:
-        parts.append(f"{summary.this_run.tries:,} tries in {summary.this_run.duration_s:.1f} s")
     limited = sum(summary.failed_tries_by_kind.get(kind, 0) for kind in ("rate_limited", "concurrency", "daily_limit"))
-    parts.append(f"{limited:,} x 429")
-    parts.append(f"{summary.usage['total_tokens']:,} tokens")
+    counts = f"{limited:,} x 429, {summary.usage['total_tokens']:,} tokens"
+    if this_run.tries == summary.tries:
+        parts.append(f"{summary.tries:,} tries in {this_run.duration_s:.1f} s, {counts}")
+    else:
+        parts.append(f"in all runs {summary.tries:,} tries, {counts}")
+        parts.append(f"in this run {this_run.tries:,} tries in {this_run.duration_s:.1f} s")
     if summary.in_doubt:
         parts.append(f"{summary.in_doubt:,} in doubt, in flight when a run was cut off")
     return "; ".join(parts)

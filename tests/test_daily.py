@@ -21,17 +21,6 @@ def test_near_the_end_of_the_quota_the_run_stops_in_time_and_parks(bench: Bench,
     assert gateway.ledger()["arrivals"] == 30
 
 
-def test_a_quota_of_tokens_is_never_passed_by_what_was_reserved(bench: Bench, simulate: Simulate) -> None:
-    gateway = simulate("--tpd", "2000", "--latency", "0.05", "--completion-spread", "0")
-    bench.prompts(60)
-    bench.run(
-        "in.jsonl", "-m", "m/m", "--base-url", gateway.base_url, "--tpd", "2000", "--param", "max_tokens=50", code=75
-    )
-    ledger = gateway.ledger()
-    assert 1800 <= ledger["limits"][0]["worst"] <= 2000
-    assert "429" not in ledger["outcomes"]
-
-
 @pytest.mark.parametrize("day", ["2026-01-31", f"{datetime.now(UTC) - timedelta(days=1):%Y-%m-%d}", "2030-05-31"])
 def test_over_midnight_the_run_waits_and_goes_on_with_the_new_days_quota(
     bench: Bench, simulate: Simulate, day: str

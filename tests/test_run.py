@@ -3,7 +3,6 @@
 import json
 import shutil
 import sqlite3
-import time
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -62,17 +61,6 @@ def test_a_429_pauses_the_lane_and_is_not_charged_to_the_row(bench: Bench, simul
     first, second = bench.output()
     assert (first["status"], first["attempts"], second["status"]) == ("ok", 1, "ok")
     assert gateway.ledger()["outcomes"] == {"429": 1, "ok": 2}
-
-
-def test_token_limits_hold_against_a_gateway_that_counts_at_admission(bench: Bench, simulate: Simulate) -> None:
-    gateway = simulate("--tps", "3000", "--latency", "0.02", "--completion-spread", "0")
-    bench.prompts(120)
-    bench.run(
-        "in.jsonl", "-m", "org/model", "--base-url", gateway.base_url, "--tps", "3000", "--param", "max_tokens=50"
-    )
-    ledger = gateway.ledger()
-    assert ledger["limits"][0]["worst"] <= 3000
-    assert "429" not in ledger["outcomes"]
 
 
 def test_a_finished_job_run_again_sends_nothing(bench: Bench, simulate: Simulate) -> None:
@@ -171,17 +159,6 @@ def test_a_row_the_gateway_rejects_fails_alone_with_the_gateways_words(bench: Be
     assert (broken["error"]["kind"], broken["error"]["status"], broken["attempts"]) == ("server_error", 500, 2)
 
 
-def test_a_row_larger_than_a_window_fails_at_once_with_the_reason(bench: Bench, simulate: Simulate) -> None:
-    gateway = simulate()
-    bench.write("in.jsonl", {"prompt": "word " * 4000}, {"prompt": "fits"})
-    bench.run(
-        "in.jsonl", "-m", "m/m", "--base-url", gateway.base_url, "--tpm", "1000", "--param", "max_tokens=10", code=1
-    )
-    large, small = bench.output()
-    assert large["error"]["kind"] == "too_large"
-    assert small["status"] == "ok"
-
-
 def test_a_hanging_try_times_out_and_is_tried_again(bench: Bench, simulate: Simulate) -> None:
     gateway = simulate()
     bench.write("in.jsonl", {"prompt": "[[hang]]"}, {"prompt": "fine"})
@@ -218,25 +195,6 @@ def test_the_store_holds_every_try(bench: Bench, simulate: Simulate) -> None:
     ledger = gateway.ledger()
     assert tries[0] == ledger["arrivals"]
     assert tries[1] == ledger["prompt_tokens"] + ledger["completion_tokens"]
-
-
-def test_a_max_tokens_larger_than_a_window_does_not_make_the_run_wait_for_one_answer_a_window(
-    bench: Bench, simulate: Simulate
-) -> None:
-    gateway = simulate("--tpm", "30k", "--latency", "0.05", "--completion-tokens", "40")
-    bench.prompts(60)
-    begin = time.monotonic()
-    bench.run("in.jsonl", "-m", "m/m", "--base-url", gateway.base_url, "--tpm", "30k", "--param", "max_tokens=32768")
-    assert time.monotonic() - begin < 20
-    assert gateway.ledger()["outcomes"] == {"ok": 60}
-
-
-def test_a_row_that_only_seems_larger_than_a_window_is_sent(bench: Bench, simulate: Simulate) -> None:
-    gateway = simulate("--tps", "3000", "--token-accounting", "upfront")
-    bench.write("in.jsonl", {"prompt": "word " * 2000}, {"prompt": "small"})
-    options = ("--tps", "3000", "--token-accounting", "upfront", "--param", "max_tokens=200")
-    bench.run("in.jsonl", "-m", "m/m", "--base-url", gateway.base_url, *options)
-    assert [row["status"] for row in bench.output()] == ["ok", "ok"]
 
 
 def test_limits_of_a_model_that_is_not_asked_are_a_mistake_told_before_sending(

@@ -1,0 +1,58 @@
+"""The sample jobs: each runs as it is against the simulated gateway, and does what its comments say."""
+
+import re
+import shutil
+import tomllib
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from conftest import Bench
+
+from batchrunner.job.load import load_job
+
+FOLDER = Path(__file__).parents[1] / "sample_jobs"
+JOBS = sorted(path.name for path in FOLDER.glob("*.toml"))
+NIGHTLY = ("sample_jobs/nightly.toml", "--simulate")
+
+
+@pytest.fixture
+def samples(bench: Bench) -> Path:
+    """A copy of the sample jobs, as they stand in a fresh clone."""
+    shutil.copytree(FOLDER, bench.folder / "sample_jobs", ignore=shutil.ignore_patterns("out"))
+    return bench.folder / "sample_jobs"
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_every_sample_job_is_answered_whole_by_a_simulated_gateway(bench: Bench, samples: Path, name: str) -> None:
+    bench.run(f"sample_jobs/{name}", "--simulate")
+    job = load_job(samples / name)
+    rows = len(job.input_path.read_text().splitlines())
+    summary = bench.summary(str(job.output_path.relative_to(bench.folder)))
+    assert summary["units"] == {"total": rows, "ok": rows, "failed": 0, "pending": 0}
+    assert "rate_limited" not in summary["failed_tries_by_kind"]
+    assert job.output_path.exists()
+
+
+def test_the_nightly_job_parks_at_the_end_of_its_quota_and_goes_on_later(bench: Bench, samples: Path) -> None:
+    job = load_job(samples / "nightly.toml")
+    assert job.limits.requests_per_day is not None
+    assert job.limits.tokens_per_day is not None
+    told = bench.run(*NIGHTLY, "--rpd", "20", code=75)
+    assert "come back at" in told.stdout
+    assert "go on with: batchrunner run sample_jobs/nightly.toml" in told.stdout
+    assert bench.summary("sample_jobs/out/nightly.parquet")["units"]["ok"] == 20
+    shutil.rmtree(samples / "out" / "nightly.parquet.run" / "simulated")  # the book of that day: it is another one now
+    bench.run(*NIGHTLY)
+    rows = pq.read_table(samples / "out" / "nightly.parquet").to_pylist()
+    assert [row["status"] for row in rows] == ["ok"] * len(rows)
+    assert bench.summary("sample_jobs/out/nightly.parquet")["tries"] == len(rows)
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_the_commands_in_the_comments_have_options_that_there_are(bench: Bench, samples: Path, name: str) -> None:
+    text = (samples / name).read_text()
+    helped = bench.run("--help").stdout
+    for line in re.findall(r"^#.*\bbatchrunner (run .*)", text, re.MULTILINE):
+        assert {option for option in re.findall(r"(?<= )--?[a-z-]+", line) if option not in helped} == set()
+    assert tomllib.loads(text)["input"] in {path.name for path in samples.iterdir()}

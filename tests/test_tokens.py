@@ -47,7 +47,7 @@ def test_a_limit_of_tokens_is_kept_by_the_client_alone_and_used(bench: Bench, si
 
 
 @in_every_way
-def test_answers_whose_length_nobody_knows_are_hardly_ever_refused_and_never_lost(
+def test_where_nobody_knows_how_long_answers_will_be_no_row_is_lost_and_few_are_refused(
     bench: Bench, simulate: Simulate, way: Way
 ) -> None:
     gateway = simulate("--tps", str(LIMIT), "--latency", "0.05", "--latency-spread", "0.5", *way.gateway)
@@ -56,8 +56,8 @@ def test_answers_whose_length_nobody_knows_are_hardly_ever_refused_and_never_los
     assert [row["status"] for row in bench.output()] == ["ok"] * 150
     ledger = gateway.ledger()
     assert ledger["servings"]["once"] == 150
-    assert ledger["outcomes"].get("429", 0) <= 3
-    assert way.accounting == "settled" or "429" not in ledger["outcomes"]
+    refused = {"upfront": 0, "admission": 3, "completion": 2 * IN_FLIGHT}  # late counting: an episode or two
+    assert ledger["outcomes"].get("429", 0) <= refused[way.counting]
     assert settled(bench, gateway)
 
 
@@ -155,5 +155,5 @@ def test_two_jobs_share_a_limit_of_tokens_and_one_that_is_killed_breaks_it_not(
         assert run.returncode == 0
     ledger = gateway.ledger()
     assert ledger["servings"]["prompts"] == 400
-    assert ledger["servings"]["extra_paid"] <= IN_FLIGHT
+    assert ledger["servings"]["extra_paid"] <= bench.summary("first.results.jsonl")["in_doubt"]
     assert ledger["limits"][0]["worst"] <= way.most(LIMIT, 3 * IN_FLIGHT, TOKENS)

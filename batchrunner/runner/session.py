@@ -29,6 +29,7 @@ from batchrunner.runner.stopping import MaxFailed
 from batchrunner.sink import prepare_output, write_output
 from batchrunner.store.bitmap import Bitmap
 from batchrunner.store.database import DayUsage, Totals
+from batchrunner.store.mounts import refuse_network
 from batchrunner.store.room import check_room, no_room
 from batchrunner.transport.http import HttpTransport, check_base_url
 from batchrunner.transport.secret import Secret
@@ -77,6 +78,8 @@ async def run_job(job: Job, settings: Settings, *, key: Secret, watch: Watch) ->
     check_base_url(job.gateway.base_url, allow_insecure_http=settings.allow_insecure_http)
     prepare_output(job.output_path)
     identity_url = settings.identity_url or job.gateway.base_url
+    refuse_network(settings.run_dir, "--run-dir")
+    refuse_network(settings.state_dir, "--state-dir")
     known = None if settings.resume == "never" else scanned_before(settings.run_dir)
     prepared = await to_thread.run_sync(lambda: prepare(job, limit=settings.limit, base_url=identity_url, known=known))
     opened = open_run_folder(

@@ -166,10 +166,10 @@ def test_an_unknown_model_is_asked_for_a_minute_and_the_reason_is_told_meanwhile
 
 def test_the_first_fifty_failing_alike_stop_the_run_and_stay_pending(bench: Bench, simulate: Simulate) -> None:
     gateway = simulate()
-    bench.write("in.jsonl", *({"prompt": f"{number} [[status:422]]"} for number in range(1500)))
+    bench.write("in.jsonl", *({"prompt": f"{number} [[status:422]]"} for number in range(300)))
     told = bench.run("in.jsonl", "-m", "m/m", "--base-url", gateway.base_url, code=69)
-    assert gateway.ledger()["arrivals"] < 1000
-    assert bench.summary()["units"]["pending"] == 1500
+    assert gateway.ledger()["arrivals"] < 150
+    assert bench.summary()["units"]["pending"] == 300
     assert "all failed alike" in told.stdout
 
 
@@ -245,6 +245,30 @@ def test_a_second_signal_ends_the_run_now_and_says_what_is_in_doubt(bench: Bench
     assert bench.summary()["units"] == {"total": 21, "ok": 20, "failed": 0, "pending": 1}
     assert bench.summary()["in_doubt"] == 1
     bench.run(*command, "--timeout", "0.2", "--attempts", "1", code=1)
+    assert bench.summary()["in_doubt"] == 1
+
+
+def test_too_many_failed_rows_stop_the_run_and_the_next_one_goes_on(bench: Bench, simulate: Simulate) -> None:
+    gateway = simulate("--latency", "0.02")
+    bench.write("in.jsonl", *({"prompt": f"{n} [[status:400]]" if n % 10 == 0 else f"{n}"} for n in range(1500)))
+    command = ("in.jsonl", "-m", "m/m", "--base-url", gateway.base_url, "--concurrency", "10")
+    told = bench.run(*command, code=69)
+    assert "units failed, more than --max-failed 5%" in told.stdout
+    asked = gateway.ledger()["arrivals"]
+    assert 200 <= asked < 1000
+    bench.run(*command, "--max-failed", "none", code=1)
+    assert gateway.ledger()["arrivals"] == 1500
+    assert bench.summary()["units"] == {"total": 1500, "ok": 1350, "failed": 150, "pending": 0}
+
+
+def test_what_is_in_flight_at_a_stop_gets_no_longer_than_the_grace(bench: Bench, simulate: Simulate) -> None:
+    gateway = simulate("--latency", "0.05")
+    bench.write("in.jsonl", *({"prompt": f"{number}"} for number in range(20)), {"prompt": "[[hang]]"})
+    process = bench.start("run", "in.jsonl", "-m", "m/m", "--base-url", gateway.base_url, "--grace", "0.5")
+    wait_until(lambda: gateway.ledger()["arrivals"] >= 21)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=15)
+    assert process.returncode == 143
     assert bench.summary()["in_doubt"] == 1
 
 

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from batchrunner.chat.reply import kind_of_status
 from batchrunner.chat.verdict import (
+    FAILURES_OF_ITS_OWN,
     NEW_MODEL_SECONDS,
     OUTAGE_AFTER_SECONDS,
     REFUSED_IN_SUCCESSION,
@@ -99,6 +100,32 @@ def test_a_unit_that_fails_while_others_pass_is_charged_also_in_an_outage(kind: 
     assert judge(failed(kind), killer, history, 2.0) is Verdict.AGAIN
     assert judge(failed(kind), killer, history, 2.0 + OUTAGE_AFTER_SECONDS) is Verdict.AGAIN
     assert judge(failed(kind), UnitHistory(2), history, 2.0 + OUTAGE_AFTER_SECONDS) is Verdict.UNAVAILABLE
+
+
+def failing_beside_others(history: LaneHistory, kind: Kind, times: int) -> UnitHistory:
+    """A unit that has failed so often, and others were answered after each time."""
+    unit = UnitHistory(1)
+    for now in range(times):
+        assert judge(failed(kind), unit, history, float(now)) is Verdict.AGAIN
+        history.answered(now + 0.5)
+    return unit
+
+
+@pytest.mark.parametrize("kind", AWAY)
+def test_the_last_unit_of_a_run_is_charged_where_it_failed_again_and_again_beside_others(kind: Kind) -> None:
+    history = lane()
+    killer = failing_beside_others(history, kind, FAILURES_OF_ITS_OWN)
+    for now in (100.0, 100.0 + OUTAGE_AFTER_SECONDS, 1000.0):
+        assert judge(failed(kind), killer, history, now) is Verdict.AGAIN
+    assert judge(failed(kind), UnitHistory(2), history, 1000.0) is Verdict.UNAVAILABLE
+
+
+@pytest.mark.parametrize("kind", AWAY)
+def test_a_few_failures_before_an_outage_do_not_charge_a_unit_for_it(kind: Kind) -> None:
+    history = lane()
+    unit = failing_beside_others(history, kind, FAILURES_OF_ITS_OWN - 1)
+    assert judge(failed(kind), unit, history, 100.0) is Verdict.AGAIN
+    assert judge(failed(kind), unit, history, 100.0 + OUTAGE_AFTER_SECONDS) is Verdict.UNAVAILABLE
 
 
 def test_twenty_429s_fail_a_unit_only_where_others_passed_meanwhile() -> None:

@@ -10,6 +10,7 @@ from enum import StrEnum
 from batchrunner.records import Failure, Kind
 
 OUTAGE_AFTER_SECONDS = 10.0
+FAILURES_OF_ITS_OWN = 3
 NEW_MODEL_SECONDS = 60.0
 REFUSED_IN_SUCCESSION = 3
 LIMITED_TRIES = 20
@@ -92,15 +93,26 @@ class LaneHistory:
 
 @dataclass(slots=True)
 class UnitHistory:
-    """What one unit has met so far: how often and since when it was turned away uncharged."""
+    """What one unit has met so far: how often and since when it was turned away uncharged.
+
+    `failed_at`: when it last found no gateway; `failed_alone`: how often others were answered since the time before.
+    """
 
     number: int
     limited: int = 0
     turned_away_at: float | None = None
+    failed_at: float | None = None
+    failed_alone: int = 0
 
     def others_passed(self, history: LaneHistory) -> bool:
         """Whether others were answered since this unit was first turned away: it may be the cause."""
         return self.turned_away_at is not None and history.last_success > self.turned_away_at
+
+    def finds_no_gateway(self, history: LaneHistory, now: float) -> bool:
+        """Take that in; whether it has done so again and again while others passed: no outage then, but the unit."""
+        self.failed_alone += self.failed_at is not None and history.last_success > self.failed_at
+        self.failed_at = now
+        return self.failed_alone >= FAILURES_OF_ITS_OWN
 
 
 def judge(failure: Failure, unit: UnitHistory, history: LaneHistory, now: float) -> Verdict:
@@ -123,7 +135,8 @@ def _judge_outage(unit: UnitHistory, history: LaneHistory, now: float) -> Verdic
     if history.failing_since is None:
         history.failing_since = now
     in_outage = not history.succeeded or history.outage_seconds(now) >= OUTAGE_AFTER_SECONDS
-    if not in_outage or unit.others_passed(history):
+    is_the_cause = unit.finds_no_gateway(history, now)
+    if not in_outage or is_the_cause or unit.others_passed(history):
         return Verdict.AGAIN
     unit.turned_away_at = now if unit.turned_away_at is None else unit.turned_away_at
     return Verdict.UNAVAILABLE

@@ -56,6 +56,7 @@ class Talk:
 
     def __init__(self, client: socket.socket, gateway: HTTPConnection, asked: Asked) -> None:
         self.asked = asked
+        self.ended = False  # what the client may have sent since is not read then
         self._client = client
         self._gateway = gateway
 
@@ -74,10 +75,12 @@ class Talk:
 
     def close(self) -> None:
         """End the connection in order."""
+        self.ended = True
         self._client.shutdown(socket.SHUT_RDWR)
 
     def reset(self) -> None:
         """Break the connection."""
+        self.ended = True
         _reset(self._client)
 
     def wait_for_client(self) -> None:
@@ -290,7 +293,10 @@ class Proxy:
             with suppress(OSError, HTTPException):
                 for place, (path, headers, body) in enumerate(requests):
                     asked = Asked(path=path, headers=headers, body=body, earlier=self._count(body), place=place)
-                    self.choose(asked)(Talk(client, gateway, asked))
+                    talk = Talk(client, gateway, asked)
+                    self.choose(asked)(talk)
+                    if talk.ended:
+                        break
         finally:
             gateway.close()
             with self._lock:

@@ -224,7 +224,7 @@ def test_killers_side_by_side_fail_alone_while_others_pass(bench: Bench, simulat
 def test_a_killer_as_the_first_row_keeps_nobody_from_being_asked(bench: Bench, simulate: Simulate) -> None:
     gateway = simulate("--latency", "0.05")
     bench.write("in.jsonl", *rows_of("[[reset]]", *["good"] * 30))
-    options = ("--concurrency", "1", "--attempts", "2", "--base-url", gateway.base_url)
+    options = ("--concurrency", "1", "--attempts", "2", "--max-outage", "30s", "--base-url", gateway.base_url)
     bench.run(*COMMON, *options, code=1)
     assert [row["status"] for row in bench.output()] == ["failed"] + ["ok"] * 30
     assert bench.summary()["failed_by_kind"] == {"reset": 1}

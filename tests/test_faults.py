@@ -171,8 +171,8 @@ def test_a_gateway_that_is_away_for_long_costs_no_row_and_is_not_hammered(bench:
     options = ("--concurrency", "8", "--rps", "20")
     gateway = away(bench, simulate, *options, how="nobody listens", seconds=14, rows=200)
     assert gateway.ledger()["servings"]["extra_paid"] <= 8
-    # Ten seconds at 20 a second; from then on one probe at a time, after pauses that double.
-    assert sum(bench.summary()["failed_tries_by_kind"].values()) <= 8 + 10 * 20 + 30
+    # Those in flight and a few more; from then on one probe at a time, after pauses that double.
+    assert sum(bench.summary()["failed_tries_by_kind"].values()) <= 60
 
 
 def test_a_gateway_that_stays_away_leaves_its_rows_pending_and_the_next_run_asks_for_them_alone(
@@ -228,3 +228,38 @@ def test_a_killer_as_the_first_row_keeps_nobody_from_being_asked(bench: Bench, s
     bench.run(*COMMON, *options, code=1)
     assert [row["status"] for row in bench.output()] == ["failed"] + ["ok"] * 30
     assert bench.summary()["failed_by_kind"] == {"reset": 1}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("in_flight", ["1", "auto"])
+def test_many_killers_in_front_keep_nobody_from_being_asked(bench: Bench, simulate: Simulate, in_flight: str) -> None:
+    gateway = simulate("--latency", "0.05")
+    bench.write("in.jsonl", *rows_of(*["[[reset]]"] * 4, *["good"] * 30))
+    options = ("--concurrency", in_flight, "--attempts", "2", "--max-outage", "60s", "--base-url", gateway.base_url)
+    bench.run(*COMMON, *options, code=1)
+    assert [row["status"] for row in bench.output()] == ["failed"] * 4 + ["ok"] * 30
+
+
+def test_killers_at_the_end_fail_alone_when_patience_is_over(bench: Bench, simulate: Simulate) -> None:
+    gateway = simulate("--latency", "0.05")
+    bench.write("in.jsonl", *rows_of(*["good"] * 30, "[[reset]]", "[[status:502]]"))
+    options = ("--concurrency", "4", "--attempts", "3", "--max-outage", "12s", "--base-url", gateway.base_url)
+    bench.run(*COMMON, *options, code=1)
+    assert [row["status"] for row in bench.output()] == ["ok"] * 30 + ["failed"] * 2
+
+
+@pytest.mark.slow
+def test_a_gateway_that_nobody_can_reach_at_the_end_leaves_the_last_rows_pending(
+    bench: Bench, simulate: Simulate
+) -> None:
+    gateway = simulate("--latency", "0.3")
+    bench.prompts(20)
+    with proxying(gateway.base_url) as proxy:
+        options = ("--concurrency", "4", "--max-outage", "1s", "--base-url", proxy.base_url)
+        process = bench.start("run", *COMMON, *options)
+        wait_until(lambda: gateway.ledger()["paid"] >= 16)
+        proxy.leave()
+        process.communicate(timeout=60)
+    assert process.returncode == 69
+    assert bench.summary()["units"]["pending"] > 0
+    assert bench.summary()["units"]["failed"] == 0

@@ -11,10 +11,14 @@ from batchrunner.records import Failure, Kind
 
 OUTAGE_AFTER_SECONDS = 10.0
 FAILURES_OF_ITS_OWN = 3
+FAILURES_OF_AN_OUTAGE = 8
 NEW_MODEL_SECONDS = 60.0
 REFUSED_IN_SUCCESSION = 3
 LIMITED_TRIES = 20
 ALIKE_FAILURES = 50
+
+
+_BREAKING = frozenset({502, 504})  # what a proxy says when the server behind it breaks, or does not come back
 
 
 class Verdict(StrEnum):
@@ -66,11 +70,12 @@ UNPAID = frozenset(
 class LaneHistory:
     """What a lane has met so far. Instants are seconds of one monotonic clock.
 
-    `failing_since`: the first failure of the gateway since the last answer, if any.
+    `failing_since`: the first failure of the gateway since the last answer, if any; `failed_in_succession`: how many.
     """
 
     last_success: float = float("-inf")
     failing_since: float | None = None
+    failed_in_succession: int = 0
     refused: list[int] = field(default_factory=list)
     first_refused_at: float | None = None
 
@@ -83,8 +88,13 @@ class LaneHistory:
         """A try was answered."""
         self.last_success = now
         self.failing_since = None
+        self.failed_in_succession = 0
         self.refused.clear()
         self.first_refused_at = None
+
+    def nobody_answers(self, in_flight: int) -> bool:
+        """Whether as many tries as are in flight, and a few, found no gateway one after another: time to slow down."""
+        return self.failed_in_succession >= max(FAILURES_OF_AN_OUTAGE, in_flight)
 
     def outage_seconds(self, now: float) -> float:
         """For how long there have been failures of the gateway without an answer between."""
@@ -99,6 +109,7 @@ class UnitHistory:
     """
 
     number: int
+    tries: int = 0
     limited: int = 0
     turned_away_at: float | None = None
     failed_at: float | None = None
@@ -107,6 +118,11 @@ class UnitHistory:
     def others_passed(self, history: LaneHistory) -> bool:
         """Whether others were answered since this unit was first turned away: it may be the cause."""
         return self.turned_away_at is not None and history.last_success > self.turned_away_at
+
+    def may_be_the_cause(self, failure: Failure, attempts: int) -> bool:
+        """Whether it has had its tries and failed in a way in which a request can bring a gateway down."""
+        broke = failure.kind is Kind.RESET or failure.status in _BREAKING
+        return broke and self.tries >= attempts
 
     def finds_no_gateway(self, history: LaneHistory, now: float) -> bool:
         """Take that in; whether it has done so again and again while others passed: no outage then, but the unit."""
@@ -117,6 +133,7 @@ class UnitHistory:
 
 def judge(failure: Failure, unit: UnitHistory, history: LaneHistory, now: float) -> Verdict:
     """The verdict on a unit whose try failed; both histories take it in. Never REFUSED."""
+    unit.tries += 1
     match TABLE[failure.kind]:
         case Verdict.REFUSED:
             return _judge_refusal(failure, unit, history, now)
@@ -134,6 +151,7 @@ def judge(failure: Failure, unit: UnitHistory, history: LaneHistory, now: float)
 def _judge_outage(unit: UnitHistory, history: LaneHistory, now: float) -> Verdict:
     if history.failing_since is None:
         history.failing_since = now
+    history.failed_in_succession += 1
     in_outage = not history.succeeded or history.outage_seconds(now) >= OUTAGE_AFTER_SECONDS
     is_the_cause = unit.finds_no_gateway(history, now)
     if not in_outage or is_the_cause or unit.others_passed(history):

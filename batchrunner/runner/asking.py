@@ -8,21 +8,18 @@ import math
 import random
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 
 import msgspec
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt
 
 from batchrunner.chat.verdict import LaneHistory, UnitHistory, Verdict, judge
-from batchrunner.limits.estimate import Estimate, Estimator
 from batchrunner.limits.hints import DAILY_SECONDS, Refusal
 from batchrunner.limits.lane import Lease
 from batchrunner.limits.limiter import SendingStoppedError
-from batchrunner.limits.spans import gateway_time
-from batchrunner.limits.told import told_limits
 from batchrunner.records import Failure, HttpReply, Kind, Request
 from batchrunner.runner.ending import End, Ending
 from batchrunner.runner.lanes import OpenLane
+from batchrunner.runner.learning import Learning
 from batchrunner.runner.outcome import Came, answered, failed, failed_after, read
 from batchrunner.store.database import Entry
 from batchrunner.store.marks import Marks
@@ -30,8 +27,7 @@ from batchrunner.transport.http import HttpTransport
 
 FIRST_BACKOFF_SECONDS = 0.75  # six tries then outlast the 10 s after which an outage charges nobody
 LONGEST_BACKOFF_SECONDS = 60.0
-LISTEN_EVERY_SECONDS = 1.0
-_BLIND_SHARE = 0.125
+_ASIDE_SECONDS = 0.5
 LOOK_AGAIN_SECONDS = 1800.0  # whether a quota that seems gone is: others may have used it
 
 Record = Callable[[Entry, int | None], Awaitable[None]]
@@ -61,7 +57,8 @@ class Settled(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Asker:
-    """One lane at work. `record` takes each try and outcome; `admitted` is told of each lease.
+    """One lane at work. `record` takes each try and outcome; `admitted` is told of each lease; `others_wait`: whether
+    there are units that were never sent; `answered_before`: whether earlier runs had answers.
 
     `stopped` says why the lane asks no more, `trouble` why it paused last.
     """
@@ -75,6 +72,8 @@ class Asker:
         patience: Patience,
         record: Record,
         admitted: Callable[[], None],
+        others_wait: Callable[[], bool],
+        answered_before: bool,
     ) -> None:
         self.opened = opened
         self.limiter = opened.limiter
@@ -87,9 +86,10 @@ class Asker:
         self._patience = patience
         self._record = record
         self._admitted = admitted
-        self._estimators: dict[str, Estimator] = {}
+        self._others_wait = others_wait
+        self._answered_before = answered_before
         self._history = LaneHistory()
-        self._listened_at = float("-inf")
+        self._learning = Learning(opened)
 
     def stop(self, ending: Ending) -> None:
         """Send nothing more on this lane; what waits for leave gets SendingStoppedError."""
@@ -98,7 +98,7 @@ class Asker:
 
     async def ask(self, request: Request) -> None:
         """Ask until the unit has ended. SendingStoppedError leaves it pending."""
-        tokens = self._estimator(request).least(request)
+        tokens = self._learning.least(request)
         if tokens > self.limiter.lane.most_tokens:
             counted = "prompt and max_tokens" if self.opened.table.token_accounting == "upfront" else "the prompt alone"
             message = f"about {tokens:.0f} tokens ({counted}) are more than a whole window of the limit holds"
@@ -144,7 +144,7 @@ class Asker:
     async def _try_once(self, request: Request, unit: UnitHistory) -> Settled:
         """One charged try: sent as often as the lane's limits or an outage turn it away."""
         while True:
-            lease = await self.limiter.admit(self._estimate(request))
+            lease = await self.limiter.admit(self._learning.estimate(request))
             self._admitted()
             sent = await self._send(request, lease)
             if sent is None:
@@ -157,6 +157,8 @@ class Asker:
             await self._record_rejected(request, settled)
             if self.stopped is not None:
                 raise SendingStoppedError
+            if verdict is Verdict.UNAVAILABLE:
+                await self._stand_aside(request)
 
     async def _send(self, request: Request, lease: Lease) -> tuple[Came, int] | None:
         """What one try brought, and its mark; the lane has taken in what it says of tokens and latency.
@@ -175,46 +177,11 @@ class Asker:
             return None
         now = limiter.clock()
         came = read(brought, sent_at=sent_at, latency_s=now - lease.taken_at)
-        self._take_in(request, lease, came, now)
-        if isinstance(brought, HttpReply) and now - self._listened_at >= LISTEN_EVERY_SECONDS:
-            self._listen(brought, now)
+        self._learning.take_in(request, lease, came, now)
+        if isinstance(brought, HttpReply):
+            self._learning.listen(brought, now)
         limiter.wake()
         return came, slot
-
-    def _take_in(self, request: Request, lease: Lease, came: Came, now: float) -> None:
-        """The lane and the estimates learn what the gateway counted for a try that is over."""
-        lane = self.limiter.lane
-        if came.reply is None:
-            refused = came.failure is not None and came.failure.kind in _REFUSALS
-            lane.over(lease, counted=came.used_tokens, refused=refused)
-            return
-        estimator, usage = self._estimator(request), came.reply.usage
-        lane.over(lease, counted=estimator.counted(request, usage), answered=True)
-        estimator.learn(request, usage)
-        lane.answered(lease, now)
-
-    def _listen(self, reply: HttpReply, now: float) -> None:
-        """What the headers say of the time and of limits; not of every reply, as reading them costs."""
-        self._listened_at = now
-        date = gateway_time(reply.headers, time.time())
-        if "date" in reply.headers:
-            self.opened.seat.clock.hear(date, now)
-        told = told_limits(reply.headers, date)
-        if told:
-            self.limiter.lane.force.hear(told, now)
-
-    def _estimate(self, request: Request) -> Estimate:
-        """What to reserve: never more than a window holds, and a part of it while answers' lengths are guessed."""
-        estimate, most = self._estimator(request).estimate(request), self.limiter.lane.most_tokens
-        if estimate.likely is not None and self.opened.table.token_accounting == "settled":
-            most = max(most * _BLIND_SHARE, estimate.likely)
-        return replace(estimate, tokens=most) if estimate.tokens > most else estimate
-
-    def _estimator(self, request: Request) -> Estimator:
-        estimator = self._estimators.get(request.model)
-        if estimator is None:
-            estimator = self._estimators[request.model] = Estimator(self.opened.table.token_accounting)
-        return estimator
 
     def _judge(self, came: Came, unit: UnitHistory, lease: Lease) -> Verdict | None:
         """The verdict on a failed try, after the lane has taken it in; None for an answer."""
@@ -224,18 +191,16 @@ class Asker:
         if came.failure is None:
             return None
         verdict = judge(came.failure, unit, self._history, now)
-        lane, hint, jitter = self.limiter.lane, came.hint_seconds, random.random()
+        self._slow_down(verdict, came, lease, now)
         match verdict:
             case Verdict.LIMITED:
                 self.trouble = _words(came)
-                lane.limited_by(lease, now, came.refusal or Refusal(kind=Kind.RATE_LIMITED), jitter=jitter)
-                if lane.seems_out_of_quota:
+                if self.limiter.lane.seems_out_of_quota:
                     self._told_gone(came, lease)
             case Verdict.UNAVAILABLE:
                 self.trouble = _words(came)
-                lane.unavailable(lease, now, hint=min(hint or 0.0, DAILY_SECONDS), jitter=jitter)
                 if self._history.outage_seconds(now) > self._patience.max_outage_seconds:
-                    self.stop(_ending(End.UNREACHABLE, came))
+                    return self._give_up(came, unit)
             case Verdict.PARK:
                 self._told_gone(came, lease)
             case Verdict.STOP:
@@ -243,6 +208,33 @@ class Asker:
             case Verdict.AGAIN | Verdict.FAIL | Verdict.REFUSED:
                 pass
         return verdict
+
+    def _slow_down(self, verdict: Verdict, came: Came, lease: Lease, now: float) -> None:
+        """The lane's share of a verdict: a pause for a refusal, or for a gateway that answers nothing."""
+        lane, jitter = self.limiter.lane, random.random()
+        if verdict is Verdict.LIMITED:
+            lane.limited_by(lease, now, came.refusal or Refusal(kind=Kind.RATE_LIMITED), jitter=jitter)
+        elif verdict is Verdict.UNAVAILABLE or self._history.nobody_answers(lane.in_flight):
+            lane.unavailable(lease, now, hint=min(came.hint_seconds or 0.0, DAILY_SECONDS), jitter=jitter)
+
+    def _give_up(self, came: Came, unit: UnitHistory) -> Verdict:
+        """The outage has outlasted our patience: the lane stops, unless what is left may be the cause itself."""
+        assert came.failure is not None  # noqa: S101 - asked of failures only
+        answered = self._history.succeeded or self._answered_before
+        if answered and not self._others_wait() and unit.may_be_the_cause(came.failure, self._patience.attempts):
+            return Verdict.FAIL
+        self.stop(_ending(End.UNREACHABLE, came))
+        return Verdict.UNAVAILABLE
+
+    async def _stand_aside(self, request: Request) -> None:
+        """Let a unit that was not turned away yet be the next probe; back when one has passed, or none is left."""
+        self.napping.add(request.number)
+        self._admitted()
+        try:
+            while self.limiter.lane.pause.step and self._others_wait():
+                await self.limiter.nap(_ASIDE_SECONDS)
+        finally:
+            self.napping.discard(request.number)
 
     def _told_gone(self, came: Came, lease: Lease) -> None:
         """The gateway refuses for a daily quota, or seems to: until its reset, or as long as it says itself."""

@@ -235,6 +235,8 @@ class Loop:
             patience=self._parts.patience,
             record=self._record,
             admitted=lambda: self._add_worker(lane),
+            others_wait=lambda: lane.waiting.statistics().current_buffer_used > 0,
+            answered_before=self._parts.answered_before,
         )
         lane = self._lanes[self._parts.lane_of(model)] = _LaneAtWork(asker)
         self._add_worker(lane)

@@ -39,6 +39,8 @@ DOUBLED = {
     "an id and a custom id": (b'{"id": "a"}\n{"custom_id": "a"}', "a", "lines 1 and 2"),
     "the empty text": (b'{"id": ""}\n{"id": ""}', "", "lines 1 and 2"),
     "an id that is another row's number": (b'{"id": "1"}\n{"a": 1}', "1", "lines 1 and 2"),
+    "an id whose key is written in escapes": (b'{"\\u0069d": "a"}\n{"id": "a"}', "a", "lines 1 and 2"),
+    "an id that is the number of a row further on": (b'{"id": 2}\n\n{"a": 1}\n{"a": 2}', "2", "lines 1 and 4"),
     "the first of several": (b'{"id": "a"}\n{"id": "b"}\n{"id": "b"}\n{"id": "a"}', "b", "lines 2 and 3"),
 }
 
@@ -72,8 +74,7 @@ def test_what_is_shown_is_printable_and_short(text: str) -> None:
 def test_a_mere_collision_of_hashes_is_no_doubled_id() -> None:
     ids = [PlacedId(1, "a"), PlacedId(2, "b"), PlacedId(3, "c")]
     seen = SeenIds(hash_of=lambda _: 7)
-    for placed in ids:
-        seen.add(placed.id)
+    seen.add_all(placed.id for placed in ids)
     seen.refuse_doubled(lambda: ids, "line")
     with pytest.raises(InputError, match="lines 2 and 4"):
         seen.refuse_doubled(lambda: [*ids, PlacedId(4, "b")], "line")
@@ -81,8 +82,7 @@ def test_a_mere_collision_of_hashes_is_no_doubled_id() -> None:
 
 def test_the_input_is_read_again_only_where_hashes_are_alike() -> None:
     seen = SeenIds()
-    for number in range(10_000):
-        seen.add(str(number))
+    seen.add_all(map(str, range(10_000)))
 
     def read_again() -> Iterator[PlacedId]:
         raise AssertionError("read again")

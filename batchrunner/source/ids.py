@@ -45,12 +45,16 @@ class SeenIds:
     """Hashes of every id seen in a first pass. Python's own hash is keyed by process, so no input can aim at it."""
 
     def __init__(self, hash_of: Callable[[str], int] = hash) -> None:
+        self.may_be_numbers = False
         self._hash_of = hash_of
         self._buckets = [array("Q") for _ in range(BUCKETS)]
 
-    def add(self, row_id: str) -> None:
-        hashed = self._hash_of(row_id) & _MASK
-        self._buckets[hashed % BUCKETS].append(hashed)
+    def add_all(self, ids: Iterable[str]) -> None:
+        """`may_be_numbers` tells afterwards whether one of them could be the number of a row."""
+        for row_id in ids:
+            hashed = self._hash_of(row_id) & _MASK
+            self._buckets[hashed % BUCKETS].append(hashed)
+            self.may_be_numbers = self.may_be_numbers or row_id.isdecimal()
 
     def refuse_doubled(self, read: Callable[[], Iterable[PlacedId]], unit: str) -> None:
         """Raise InputError with both places of the first doubled id; `unit` is "line" or "row".

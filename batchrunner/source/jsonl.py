@@ -8,6 +8,7 @@ judges those.
 
 import hashlib
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,6 +32,9 @@ class _IdColumns(msgspec.Struct):
     custom_id: Any = None
 
 
+_decode_ids = msgspec.json.Decoder(_IdColumns).decode
+
+
 class _Line(NamedTuple):
     """The number of the row (from 0), of the line (from 1), and its bytes: None where too long, empty where blank."""
 
@@ -50,15 +54,18 @@ class JsonlSource:
         return fingerprint_of(self._path)
 
     def scan(self) -> Scan:
-        """See Source.scan. Of each line only the id is decoded."""
+        """See Source.scan. Of lines that may bear an id only that is decoded, of others nothing."""
         digest, seen = hashlib.sha256(), SeenIds()
-        lines = blank_lines = 0
-        decode = msgspec.json.Decoder(_IdColumns).decode
-        for line in self._lines(digest.update):
-            lines = line.line
-            blank_lines += line.text == b""
-            if (row_id := _quick_id(decode, line)) is not None:
-                seen.add(row_id)
+        lines = blank_lines = bearing_ids = 0
+        for batch in split_lines(self._chunks(digest.update), MAX_VALUE_BYTES):
+            lines += len(batch)
+            blank_lines += sum(not text or text.isspace() for text in batch if text is not None)
+            bearing = [text for text in batch if text is not None and (b'id"' in text or b"\\u" in text)]
+            own = [row_id for row_id in map(_own_id, bearing) if row_id is not None]
+            seen.add_all(own)
+            bearing_ids += len(own)
+        if bearing_ids < lines - blank_lines and seen.may_be_numbers:
+            seen = self._seen_with_numbers()
         seen.refuse_doubled(self._ids, "line")
         return Scan(
             rows=lines - blank_lines,
@@ -85,6 +92,12 @@ class JsonlSource:
         if batch:
             yield batch
 
+    def _seen_with_numbers(self) -> SeenIds:
+        """Every row's id, also the numbers of those that bear none: an id may be another row's number."""
+        seen = SeenIds()
+        seen.add_all([placed.id for placed in self._ids()])
+        return seen
+
     def _ids(self) -> Iterator[PlacedId]:
         decode = msgspec.json.Decoder(_IdColumns).decode
         for line in self._lines():
@@ -95,16 +108,17 @@ class JsonlSource:
         batches = self.rows(lambda _: False, NAMED_ROWS)
         return tuple(dict.fromkeys(name for batch in batches for row in batch for name in row.columns))
 
-    def _lines(self, on_chunk: Callable[[bytes], object] | None = None) -> Iterator[_Line]:
+    def _lines(self) -> Iterator[_Line]:
         row = 0
-        for number, text in enumerate(split_lines(self._chunks(on_chunk), MAX_VALUE_BYTES), start=1):
+        lines = chain.from_iterable(split_lines(self._chunks(), MAX_VALUE_BYTES))
+        for number, text in enumerate(lines, start=1):
             if text is not None and (not text or text.isspace()):
                 yield _Line(row, number, b"")
             else:
                 yield _Line(row, number, text)
                 row += 1
 
-    def _chunks(self, on_chunk: Callable[[bytes], object] | None) -> Iterator[bytes]:
+    def _chunks(self, on_chunk: Callable[[bytes], object] | None = None) -> Iterator[bytes]:
         try:
             with self._path.open("rb", buffering=0) as file:
                 while chunk := file.read(CHUNK_BYTES):
@@ -113,6 +127,15 @@ class JsonlSource:
                     yield chunk
         except OSError as error:
             raise InputError(f"{shown(str(self._path))} can't be read: {error.strerror}") from error
+
+
+def _own_id(text: bytes) -> str | None:
+    """The id that a line bears itself, if it can be read."""
+    try:
+        found = _decode_ids(text)
+        return None if found.id is None and found.custom_id is None else id_of(found.id, found.custom_id, 0)
+    except (msgspec.DecodeError, ValueError, RecursionError, TypeError):
+        return None
 
 
 def _quick_id(decode: Callable[[bytes], _IdColumns], line: _Line) -> str | None:

@@ -9,29 +9,34 @@ from collections.abc import Iterable, Iterator
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
-def split_lines(chunks: Iterable[bytes], max_bytes: int) -> Iterator[bytes | None]:
-    """The lines of a file read in chunks, without their newlines; None for one of more than `max_bytes`."""
-    lines = _split(chunks, max_bytes)
-    for first in lines:
-        yield first.removeprefix(BYTE_ORDER_MARK) if first is not None else None
+def split_lines(chunks: Iterable[bytes], max_bytes: int) -> Iterator[list[bytes | None]]:
+    """The lines of a file read in chunks, without their newlines, in a list for each chunk that ends some.
+
+    None for a line of more than `max_bytes`.
+    """
+    lists = _split(chunks, max_bytes)
+    for lines in lists:
+        first = lines[0]
+        yield [first.removeprefix(BYTE_ORDER_MARK) if first is not None else None, *lines[1:]]
         break
-    yield from lines
+    yield from lists
 
 
-def _split(chunks: Iterable[bytes], max_bytes: int) -> Iterator[bytes | None]:
+def _split(chunks: Iterable[bytes], max_bytes: int) -> Iterator[list[bytes | None]]:
     held = _Held(max_bytes)
     for chunk in chunks:
         start, *whole = chunk.split(b"\n")
         held.add(start)
         if not whole:
             continue
-        yield held.take()
         rest = whole.pop()
-        for line in whole:
-            yield line if len(line) <= max_bytes else None
+        lines: list[bytes | None] = [held.take(), *whole]
+        if len(chunk) > max_bytes:
+            lines = [line if line is not None and len(line) <= max_bytes else None for line in lines]
+        yield lines
         held.add(rest)
     if held:
-        yield held.take()
+        yield [held.take()]
 
 
 class _Held:

@@ -44,8 +44,7 @@ class ParquetSource:
     def scan(self) -> Scan:
         """See Source.scan. Of the columns only the ids are read."""
         seen = SeenIds()
-        for _, row_id in self._ids():
-            seen.add(row_id)
+        seen.add_all(placed.id for placed in self._ids())
         seen.refuse_doubled(self._ids, "row")
         return Scan(rows=self._rows, blank_lines=0, fingerprint=self.fingerprint(), columns=self._columns)
 

@@ -81,6 +81,14 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     cached_tokens: int | None = None
     reasoning_tokens: int | None = None
 
+    def plus(self, other: "Usage | None") -> "Usage":
+        """Both together; what neither says stays None."""
+        if other is None:
+            return self
+        pairs = zip(msgspec.structs.astuple(self), msgspec.structs.astuple(other), strict=True)
+        sums = (None if one is None and two is None else (one or 0) + (two or 0) for one, two in pairs)
+        return Usage(**dict(zip(self.__struct_fields__, sums, strict=True)))
+
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
     """A chat completion, understood. `tool_calls` is the gateway's JSON as it came."""

@@ -3,6 +3,8 @@
 import json
 import shutil
 import sqlite3
+from collections import Counter
+from hashlib import sha256
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -237,3 +239,24 @@ def test_without_limits_more_and_more_requests_are_in_flight_as_long_as_that_pay
     bench.prompts(400)
     bench.run("in.jsonl", "-m", "m/m", "--base-url", gateway.base_url)
     assert gateway.ledger()["max_in_flight"] >= 32
+
+
+def test_a_rows_usage_is_the_sum_over_all_its_answers_also_rejected_ones_of_a_run_that_was_stopped(
+    bench: Bench, simulate: Simulate
+) -> None:
+    gateway = simulate("--latency", "0.1", "--fault", "empty=0.5", "--seed", "5")
+    bench.prompts(30)
+    command = ("in.jsonl", "-m", "m/m", "--base-url", gateway.base_url, "--attempts", "20", "--rps", "20")
+    process = bench.start("run", *command)
+    wait_until(lambda: gateway.ledger()["arrivals"] >= 20)
+    process.terminate()
+    process.communicate(timeout=60)
+    assert process.returncode == 143
+    bench.run(*command)
+    paid = Counter[str]()
+    for entry in gateway.entries():
+        paid[entry["prompt"]] += entry["prompt_tokens"] + entry["completion_tokens"]
+    assert gateway.ledger()["arrivals"] > 40
+    for row in bench.output():
+        assert row["usage"]["total_tokens"] == paid[sha256(f"Question {row['row']}?".encode()).hexdigest()[:16]]
+    assert bench.summary()["usage"]["total_tokens"] == paid.total()

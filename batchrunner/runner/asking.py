@@ -16,7 +16,7 @@ from batchrunner.chat.verdict import LaneHistory, UnitHistory, Verdict, judge
 from batchrunner.limits.hints import DAILY_SECONDS, Refusal
 from batchrunner.limits.lane import Lease
 from batchrunner.limits.limiter import SendingStoppedError
-from batchrunner.records import Failure, HttpReply, Kind, Request
+from batchrunner.records import Failure, HttpReply, Kind, Request, Usage
 from batchrunner.runner.ending import End, Ending
 from batchrunner.runner.lanes import OpenLane
 from batchrunner.runner.learning import Learning
@@ -48,6 +48,14 @@ class Patience(msgspec.Struct, frozen=True, kw_only=True):
     waits_for_quota: bool = False
 
 
+class Earlier(msgspec.Struct, frozen=True, kw_only=True):
+    """What earlier runs of this output left: whether any unit was answered, and what rejected answers used, by the
+    numbers of units that have not ended; this run adds its own to that."""
+
+    answered: bool
+    paid: dict[int, Usage]
+
+
 class Settled(msgspec.Struct, frozen=True, kw_only=True):
     """A try that is over: what it brought, the mark its commit clears, and the verdict if it failed."""
 
@@ -58,7 +66,7 @@ class Settled(msgspec.Struct, frozen=True, kw_only=True):
 
 class Asker:
     """One lane at work. `record` takes each try and outcome; `admitted` is told of each lease; `others_wait`: whether
-    there are units that were never sent; `answered_before`: whether earlier runs had answers.
+    there are units that were never sent; `earlier`: what earlier runs left.
 
     `stopped` says why the lane asks no more, `trouble` why it paused last.
     """
@@ -73,7 +81,7 @@ class Asker:
         record: Record,
         admitted: Callable[[], None],
         others_wait: Callable[[], bool],
-        answered_before: bool,
+        earlier: Earlier,
     ) -> None:
         self.opened = opened
         self.limiter = opened.limiter
@@ -87,7 +95,7 @@ class Asker:
         self._record = record
         self._admitted = admitted
         self._others_wait = others_wait
-        self._answered_before = answered_before
+        self._earlier = earlier
         self._history = LaneHistory()
         self._learning = Learning(opened)
 
@@ -111,6 +119,9 @@ class Asker:
         if settled.verdict is Verdict.AGAIN:
             settled, attempts = await self._try_again(request, unit, settled)
         outcome = (answered if settled.verdict is None else failed_after)(request, settled.came, attempts)
+        paid = self._earlier.paid.pop(request.number, None)
+        if paid is not None:
+            outcome = msgspec.structs.replace(outcome, usage=paid.plus(outcome.usage))
         await self._record(Entry(settled.came.as_try(request.number), outcome, request.digest), settled.slot)
 
     async def _try_again(self, request: Request, unit: UnitHistory, first: Settled) -> tuple[Settled, int]:
@@ -220,7 +231,7 @@ class Asker:
     def _give_up(self, came: Came, unit: UnitHistory) -> Verdict:
         """The outage has outlasted our patience: the lane stops, unless what is left may be the cause itself."""
         assert came.failure is not None  # noqa: S101 - asked of failures only
-        answered = self._history.succeeded or self._answered_before
+        answered = self._history.succeeded or self._earlier.answered
         if answered and not self._others_wait() and unit.may_be_the_cause(came.failure, self._patience.attempts):
             return Verdict.FAIL
         self.stop(_ending(End.UNREACHABLE, came))
@@ -258,6 +269,9 @@ class Asker:
             self.stop(Ending(end=End.PARKED, message=f"{End.PARKED}: {words}", resume_at=back_at))
 
     async def _record_rejected(self, request: Request, settled: Settled) -> None:
+        if settled.came.reply is not None:
+            used = settled.came.reply.usage
+            self._earlier.paid[request.number] = used.plus(self._earlier.paid.get(request.number))
         await self._record(Entry(settled.came.as_try(request.number)), settled.slot)
 
 

@@ -22,7 +22,7 @@ from batchrunner.errors import BatchrunnerError, InputError, StorageError
 from batchrunner.limits.limiter import SendingStoppedError
 from batchrunner.records import Request, Row
 from batchrunner.report.tally import Tally
-from batchrunner.runner.asking import Asker, Patience
+from batchrunner.runner.asking import Asker, Earlier, Patience
 from batchrunner.runner.ending import End, Ending, first_in_order
 from batchrunner.runner.lanes import OpenLane
 from batchrunner.runner.outcome import failed
@@ -43,7 +43,7 @@ class Parts:
     """What the loop works with.
 
     `rows` reads the input without the numbers that its argument wants left out, `ended` are the units that ended in
-    earlier runs, `answered_before` whether any was answered. `lane_of` names a model's lane, `open_lane` opens it and
+    earlier runs, `earlier` what else these left. `lane_of` names a model's lane, `open_lane` opens it and
     keeps it in the group. `waiting_for_commit`: how many answers may wait for the disk before senders do; `no_room`:
     why it is too full to go on; `grace_seconds`: for what is in flight when sending stops.
     """
@@ -56,7 +56,7 @@ class Parts:
     lane_of: Callable[[str], str]
     open_lane: Callable[[str, TaskGroup], OpenLane]
     waiting_for_commit: int
-    answered_before: bool
+    earlier: Earlier
     max_failed: MaxFailed
     no_room: Callable[[], str | None]
     grace_seconds: float
@@ -105,7 +105,7 @@ class Loop:
             no_room=parts.no_room,
             broken=self._break,
         )
-        self._stopping = Stopping(parts.max_failed, answered_before=parts.answered_before)
+        self._stopping = Stopping(parts.max_failed, answered_before=parts.earlier.answered)
         self._broken: BatchrunnerError | None = None
         self._lanes: dict[str, _LaneAtWork] = {}
         self._feeding = anyio.CancelScope()
@@ -236,7 +236,7 @@ class Loop:
             record=self._record,
             admitted=lambda: self._add_worker(lane),
             others_wait=lambda: lane.waiting.statistics().current_buffer_used > 0,
-            answered_before=self._parts.answered_before,
+            earlier=self._parts.earlier,
         )
         lane = self._lanes[self._parts.lane_of(model)] = _LaneAtWork(asker)
         self._add_worker(lane)

@@ -18,7 +18,7 @@ from batchrunner.limits.account import Book
 from batchrunner.report.bounds import LaneUse
 from batchrunner.report.summary import ThisRun, this_run
 from batchrunner.report.tally import Tally
-from batchrunner.runner.asking import Patience
+from batchrunner.runner.asking import Earlier, Patience
 from batchrunner.runner.drift import OnDrift
 from batchrunner.runner.ending import End, Ending
 from batchrunner.runner.folder import Resume, RunFolder, open_run_folder, scanned_before
@@ -161,7 +161,7 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
             open_lane=lanes.open,
             rows=lambda skip: self.prepared.source.rows(skip, self.prepared.total),
             ended=done,
-            answered_before=self.folder.store.holds_answers(),
+            earlier=Earlier(answered=self.folder.store.holds_answers(), paid=self.folder.store.paid_for_pending()),
             max_failed=self.settings.max_failed,
             no_room=lambda: no_room(self.settings.run_dir, self.job.output_path.parent),
             grace_seconds=self.settings.grace_seconds,

@@ -123,6 +123,14 @@ class Store:
                 self._db.execute("DELETE FROM units WHERE number = ?", (number,))
                 self._db.execute("DELETE FROM bodies WHERE number = ?", (number,))
 
+    def paid_for_pending(self) -> dict[int, Usage]:
+        """What was used by rejected answers to units that have not ended, by number."""
+        rows = self._all(
+            f"SELECT number, {', '.join(f'sum({name})' for name in Usage.__struct_fields__)} FROM tries "  # noqa: S608
+            "WHERE total_tokens NOT NULL AND number NOT IN (SELECT number FROM units) GROUP BY number"
+        )
+        return {number: Usage(**dict(zip(Usage.__struct_fields__, sums, strict=True))) for number, *sums in rows}
+
     def holds_answers(self) -> bool:
         """Whether any unit has been answered."""
         return bool(self._all("SELECT 1 FROM units WHERE ok = 1 LIMIT 1"))

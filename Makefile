@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 JOB    ?= sample_jobs/quickstart.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test quick check bench lock clean
+.PHONY: help setup run test quick crash check bench lock clean
 
 help: ## what there is to do here
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -30,6 +30,9 @@ test: $(READY) ## every test
 
 quick: $(READY) ## the tests that take seconds
 	$(BIN)/python -m pytest -m 'not slow'
+
+crash: $(READY) ## kill -9 in every phase of a run; prints the tally (SEED=... for one)
+	PYTHONPATH=tests $(BIN)/python -m crash $(SEED)
 
 check: $(READY) ## lint, format, types, and the imports between the rooms
 	$(BIN)/ruff check .

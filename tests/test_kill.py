@@ -1,15 +1,11 @@
 """kill -9 in the middle: nothing lost, nothing doubled, and only what was in flight is asked twice."""
 
-import shutil
 import signal
-import sqlite3
-from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from conftest import Bench, Gateway, Simulate, wait_until
-
-from batchrunner.store.marks import Marks
+from crash.running import marked_units
 
 FAULTS = ("--latency", "0.3", "--latency-spread", "0.3", "--fault", "5xx=0.03", "--fault", "reset=0.02")
 
@@ -27,8 +23,8 @@ def test_a_run_killed_at_a_third_and_at_two_thirds_answers_every_row_once(bench:
     assert {row["status"] for row in rows} == {"ok"}
     ledger = gateway.ledger()
     assert ledger["servings"]["prompts"] == 240
-    assert ledger["servings"]["extra_paid_without_fault"] <= sum(in_flight)
-    assert bench.summary()["in_doubt"] == sum(in_flight)
+    assert ledger["servings"]["extra_paid_without_fault"] <= bench.summary()["in_doubt"] <= sum(in_flight)
+    assert bench.summary()["in_doubt"] > 0
     assert ledger["limits"][0]["worst"] <= 80
     assert "429" not in ledger["outcomes"]
 
@@ -76,30 +72,17 @@ def test_kills_at_any_moment_cost_only_what_was_in_flight(bench: Bench, simulate
     assert [row["row"] for row in bench.output()] == list(range(2000))
     servings = gateway.ledger()["servings"]
     assert servings["prompts"] == 2000
-    assert servings["extra_paid_without_fault"] <= sum(in_flight)
+    assert servings["extra_paid_without_fault"] <= bench.summary()["in_doubt"] <= sum(in_flight)
     assert max(in_flight) <= 2 * 16 + 1024
     assert sum(in_flight) > 0
 
 
 def _killed_when(bench: Bench, gateway: Gateway, answered: int, *command: str) -> int:
-    """Run, kill -9 once so many answers were paid for; the units that were marked in flight."""
+    """Run, kill -9 once so many answers were paid for; how many units were marked in flight."""
     process = bench.start("run", *command)
     wait_until(lambda: gateway.ledger()["paid"] >= answered)
     process.kill()
     process.communicate()
     assert process.returncode == -signal.SIGKILL
     assert not (bench.folder / "in.results.jsonl").exists()
-    return _in_doubt(bench.folder / "in.results.jsonl.run")
-
-
-def _in_doubt(run_dir: Path) -> int:
-    """Marked units that have not ended, read as the next run will, from a copy."""
-    copy = run_dir.with_name("copy.run")
-    shutil.copytree(run_dir, copy)
-    marks = Marks(copy / "marks")
-    marked = marks.units()
-    marks.close()
-    with sqlite3.connect(copy / "run.sqlite") as store:
-        ended = {row[0] for row in store.execute("SELECT number FROM units")}
-    shutil.rmtree(copy)
-    return len(set(marked) - ended)
+    return len(set(marked_units(bench.folder / "in.results.jsonl.run")))

@@ -46,7 +46,7 @@ def test_an_output_is_on_the_disk_before_it_has_its_name_and_its_name_before_the
     order = [one[:3] if one[0] != "fsync" else one[:2] for one in notes]
     named = order.index(["rename" if replacing else "link", temporary, str(output)])
     assert order.index(["fsync", temporary]) < named
-    assert ["fsync", str(bench.folder)] in order[named:]
+    assert order[named + 1] == ["fsync", str(bench.folder)]
 
 
 def test_a_summary_is_forced_to_the_disk_with_its_name(bench: Bench) -> None:

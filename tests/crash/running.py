@@ -39,15 +39,21 @@ class Kill:
 
 @dataclass(slots=True)
 class Place:
-    """Where a scenario is played."""
+    """Where a scenario is played. `missed`: kills in succession that came too late for their phase."""
 
     scenario: Scenario
     bench: Bench
     gateway: Gateway
     dice: random.Random = field(init=False)
+    missed: int = 0
 
     def __post_init__(self) -> None:
         self.dice = random.Random(f"kills {self.scenario.seed}")
+
+    @property
+    def haste(self) -> float:
+        """What drawn delays are multiplied with: less after each miss."""
+        return 0.5**self.missed
 
     @property
     def output(self) -> Path:
@@ -102,6 +108,7 @@ def kill_in(phase: Phase, place: Place) -> Kill:
         trouble = f"a run ended with {process.returncode}: {words[-300:]}"
     was_killed = process.returncode == -signal.SIGKILL
     hit = was_killed and seen is not None and _FELL_IN[phase](place, process.pid, before, killed_at - seen)
+    place.missed = 0 if hit else place.missed + 1
     return Kill(phase=phase, hit=hit, marked=marked_units(place.run_dir), trouble=trouble)
 
 
@@ -156,22 +163,25 @@ def _moment_of_committing(place: Place, process: "subprocess.Popen[str]", before
 
 
 def _moment_of_resuming(place: Place, process: "subprocess.Popen[str]", before: int) -> float | None:
-    """So long after the start, or after the run folder was taken."""
+    """So long after the start, after the run folder was taken, or after the first things were written to its store."""
     del before
     seen: float | None = time.monotonic()
-    delay = place.dice.uniform(0.0, 0.6)
-    if place.dice.random() < 0.6:
-        delay = place.dice.uniform(0.0, 0.02)
-        seen = _when(lambda: place.holds_lock(process.pid), process, every=0.0002)
-    time.sleep(delay)
+    way, share = place.dice.choice(("start", "lock", "store", "store", "store")), place.dice.random()
+    log, last = place.run_dir / "run.sqlite-wal", _state_of(place.run_dir / "run.sqlite-wal")
+    if way != "start":
+        seen = _when(lambda: place.holds_lock(process.pid), process, every=0.0001)
+    for _ in range(round(place.dice.randint(1, 5) * place.haste) if way == "store" else 0):
+        seen = _when(lambda last=last: _state_of(log) != last, process, every=0.0001)
+        last = _state_of(log)
+    time.sleep(share * {"start": 0.6, "lock": 0.01, "store": 0.003}[way] * place.haste)
     return seen
 
 
 def _moment_of_writing(place: Place, process: "subprocess.Popen[str]", before: int) -> float | None:
     """So long after the temporary file appeared, or as the output itself does."""
     del before
-    delay = place.dice.uniform(0.0, place.scenario.writing_seconds)
-    at_the_end = place.dice.random() < 0.3
+    delay = place.dice.uniform(0.0, place.scenario.writing_seconds) * place.haste
+    at_the_end = place.dice.random() < 0.3 and not place.missed
     seen = _when(lambda: place.temporaries(process.pid) != [] and place.holds_lock(process.pid), process, every=0.0001)
     if at_the_end:
         return _when(place.output.exists, process, every=0.00005)

@@ -61,7 +61,7 @@ class Scenario:
     @property
     def writing_seconds(self) -> float:
         """How long the temporary file stands there, roughly and rather less."""
-        return 0.2 if self.suffix == "parquet" else 0.001 + self.rows * self.chars / 3e8
+        return 0.15 if self.suffix == "parquet" else 0.001 + self.rows * self.chars / 3e8
 
     def prompts(self) -> Iterator[str]:
         """Each unlike any other, and none to be guessed from its number."""

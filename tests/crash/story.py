@@ -13,7 +13,7 @@ from crash.running import Kill, Place, kill_in
 from crash.scenario import Phase, Scenario, scenario_of
 from crash.verdict import complaints, extra_servings, rows_of
 
-_TRIES = 6  # for a kill that is to fall in its phase
+_TRIES = 8  # for a kill that is to fall in its phase
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -81,7 +81,7 @@ def scenario_of(seed: int) -> Scenario:
     dice = random.Random(seed)
     limit = dice.choice((None, None, dice.randint(40, 120)))
     latency = dice.uniform(0.005, 0.12)
-    concurrency = dice.choice(("auto", "4", "8", "16", "32"))
+    concurrency = dice.choice(("auto", "4", "8", "16", "32") if limit is None else ("auto", "16", "32"))
     rate = limit or (8 if concurrency == "auto" else int(concurrency)) / latency
     rows = round(dice.uniform(1.5, 2.5) * min(rate, _RATE_AT_MOST))
     return Scenario(

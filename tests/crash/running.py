@@ -132,12 +132,15 @@ def marked_units(run_dir: Path) -> tuple[int, ...]:
 
 
 def _start_against_a_rival(place: Place) -> tuple["subprocess.Popen[str]", str]:
-    """Two runs at once: the one that was let in, and what is wrong where that is not one alone."""
+    """Two runs at once: the one that was let in, and what is wrong where the other one was not turned away. The one
+    that is in is stopped until then: however long the other one takes to start, it comes while there is work to do."""
     both = [place.start(), place.start()]
-    end = time.monotonic() + _RIVAL_SECONDS
-    while all(process.poll() is None for process in both) and time.monotonic() < end:
-        time.sleep(0.002)
-    inside, outside = sorted(both, key=lambda process: process.poll() is not None)
+    _when(lambda: any(place.holds_lock(process.pid) for process in both), both[0], every=0.0005)
+    outside, inside = sorted(both, key=lambda process: place.holds_lock(process.pid))
+    os.killpg(inside.pid, signal.SIGSTOP)
+    with suppress(subprocess.TimeoutExpired):
+        outside.wait(_RIVAL_SECONDS)
+    os.killpg(inside.pid, signal.SIGCONT)
     kill(outside)
     outside.communicate()
     trouble = "" if outside.returncode == _PARKED else f"of two runs at once none was turned away: {outside.returncode}"

@@ -49,6 +49,13 @@ def test_an_output_is_on_the_disk_before_it_has_its_name_and_its_name_before_the
     assert order[named + 1] == ["fsync", str(bench.folder)]
 
 
+def test_a_run_folder_and_its_store_are_on_the_disk_before_anything_is_recorded(bench: Bench) -> None:
+    bench.prompts(3)
+    synced = [one[1] for one in _notes_of_a_run(bench) if one[0] == "fsync"]
+    folder = bench.folder / "in.results.jsonl.run"
+    assert synced.index(str(bench.folder)) < synced.index(str(folder))
+
+
 def test_a_summary_is_forced_to_the_disk_with_its_name(bench: Bench) -> None:
     bench.prompts(3)
     notes = _notes_of_a_run(bench)

@@ -1,7 +1,7 @@
 """The run folder, opened: locked, compared with the run that was here before, its in-flight marks counted."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +10,7 @@ import msgspec
 from batchrunner.errors import InputError, StorageError, UsageError
 from batchrunner.runner.drift import Drift, OnDrift
 from batchrunner.runner.preparing import Scanned
+from batchrunner.sink.atomic import sync_folder
 from batchrunner.store.bitmap import Bitmap
 from batchrunner.store.database import Store, peek
 from batchrunner.store.lock import RunLock
@@ -31,6 +32,8 @@ class RunFolder:
         self.may_overwrite = False
         self.store = Store(path)
         self.marks = Marks(path / "marks")
+        with suppress(OSError):  # the next commit will say what is wrong
+            sync_folder(path)
 
     def close(self) -> None:
         """Close its files."""
@@ -172,7 +175,11 @@ def _check_absent(output: Path) -> None:
 
 def _lock(path: Path) -> RunLock:
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.exists():
+            path.mkdir(mode=0o700, parents=True)
+            sync_folder(path.parent)
+    except FileExistsError:
+        pass  # another run was quicker
     except OSError as error:
         raise StorageError(f"The run folder {path} can't be made: {error.strerror}; see --run-dir.") from error
     return RunLock(path)

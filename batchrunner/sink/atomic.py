@@ -43,7 +43,7 @@ def whole_file(path: Path, *, replace: bool) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
             _publish(temporary, path, replace=replace)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise StorageError(f"{path} can't be written: {reason(error)}") from error
     finally:
@@ -57,7 +57,7 @@ def prepare_folder(path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _created(probe):
-            probe.unlink()
+            probe.unlink(missing_ok=True)  # another run may have taken it for a leftover
     except OSError as error:
         raise StorageError(f"{path} can't be written: {reason(error)}") from error
 
@@ -91,7 +91,8 @@ def _publish(temporary: Path, path: Path, *, replace: bool) -> None:
         raise StorageError(f"{path}: this file system knows no hard links; use --overwrite") from error
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Force to the disk which names stand in a folder. OSError where that fails."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

@@ -4,6 +4,7 @@ import gc
 import re
 import shlex
 import sys
+from collections.abc import Iterable
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from functools import partial
@@ -16,6 +17,7 @@ import msgspec
 
 from batchrunner.cli.exits import CODE_OF_END, errors_as_exit_codes
 from batchrunner.cli.progress import style_for, watch
+from batchrunner.cli.remembering import arguments_to_remember
 from batchrunner.cli.simulated import simulated_gateway
 from batchrunner.cli.state import state_home
 from batchrunner.cli.terminal import safe_text, say
@@ -24,6 +26,8 @@ from batchrunner.errors import InputError, NoKeyError, StorageError, UsageError
 from batchrunner.job.load import load_job, with_options
 from batchrunner.job.schema import KEY_VARIABLES, Job, LimitsTable
 from batchrunner.report.summary import Summary, Units, line, lines_of_lanes, usage_of
+from batchrunner.runner.finding import run_folder_of
+from batchrunner.runner.retrying import Condition
 from batchrunner.runner.session import Result, Settings, run_job
 from batchrunner.sink import write_summary
 from batchrunner.transport.secret import Secret, key_from_environment, key_from_file
@@ -38,6 +42,13 @@ Examples:
 \b
 Run the same command again to go on where it stopped; a finished job sends nothing.
 """
+
+
+class Retry(msgspec.Struct, frozen=True, kw_only=True):
+    """That failed units are to be asked again: of which run folder, and which of them."""
+
+    run_dir: Path
+    conditions: tuple[Condition, ...]
 
 
 @click.command(epilog=EXAMPLES, context_settings={"max_content_width": 110})
@@ -107,24 +118,55 @@ Run the same command again to go on where it stopped; a finished job sends nothi
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
 @click.option("--json", "as_json", is_flag=True, help="The summary as one JSON object, alone on stdout.")
 @click.option("--simulate", is_flag=True, help="Talk to a simulated gateway with the job's limits: no key, no cost.")
-def run(*, simulate: bool, quiet: bool, as_json: bool, progress: str, **chosen: Any) -> None:
+def run(**chosen: Any) -> None:
     """Ask for every row of JOB, a job file (*.toml) or a data file (*.jsonl, *.parquet)."""
     with errors_as_exit_codes():
-        job = _job(chosen, simulate=simulate)
-        key = Secret("simulated") if simulate else _key(job, chosen["api_key_file"])
-        with simulated_gateway(job.limits) if simulate else nullcontext(job.gateway.base_url) as base_url:
-            asked = with_options(job, {"gateway": {"base_url": base_url}})
-            watching = partial(watch, style_for(progress, quiet=quiet))
-            settings = _settings(job, chosen, simulate=simulate)
-            _collect_garbage_seldom()
-            result = anyio.run(partial(run_job, asked, settings, key=key, watch=watching))
-        summary = _summary(job, result)
-        write_summary(_beside(job.output_path), msgspec.json.format(msgspec.json.encode(summary)) + b"\n")
-        if as_json and not say(msgspec.json.encode(summary).decode()):
-            raise StorageError("The summary can't be written to stdout; it stands beside the output.")
-        if not quiet:
-            _tell(summary, err=as_json)
-        sys.exit(summary.exit_code)
+        sys.exit(carry_out(chosen, arguments_to_remember(click.get_current_context())))
+
+
+def carry_out(chosen: dict[str, Any], arguments: Iterable[str], retry: Retry | None = None) -> int:
+    """Run the job of these parameters of `run` to its end; the exit code.
+
+    `arguments` are what they came from: remembered, and told to people as the command that goes on.
+    """
+    simulate, quiet, as_json = chosen["simulate"], chosen["quiet"], chosen["as_json"]
+    job = _job(chosen, simulate=simulate)
+    settings = _settings(job, chosen, simulate=simulate)
+    if retry is not None:
+        settings = _to_retry(settings, retry)
+    key = Secret("simulated") if simulate else _key(job, chosen["api_key_file"])
+    with simulated_gateway(job.limits) if simulate else nullcontext(job.gateway.base_url) as base_url:
+        asked = with_options(job, {"gateway": {"base_url": base_url}})
+        watching = partial(watch, style_for(chosen["progress"], quiet=quiet))
+        settings = msgspec.structs.replace(settings, arguments=tuple(arguments))
+        _collect_garbage_seldom()
+        result = anyio.run(partial(run_job, asked, settings, key=key, watch=watching))
+    summary = _summary(job, result)
+    write_summary(_beside(job.output_path), msgspec.json.format(msgspec.json.encode(summary)) + b"\n")
+    if as_json and not say(msgspec.json.encode(summary).decode()):
+        raise StorageError("The summary can't be written to stdout; it stands beside the output.")
+    if not quiet:
+        if retry is not None:
+            say(_words_of_retry(result), err=as_json)
+        _tell(summary, settings, err=as_json)
+    return summary.exit_code
+
+
+def _to_retry(settings: Settings, retry: Retry) -> Settings:
+    """InputError where the remembered arguments are of another run folder than the one that is to be retried."""
+    if not settings.run_dir.exists() or not settings.run_dir.samefile(retry.run_dir):
+        raise InputError(
+            f"The run in {retry.run_dir} was made in {settings.run_dir.absolute()}: move it back there, or repeat the "
+            "command with --run-dir."
+        )
+    return msgspec.structs.replace(settings, retry=retry.conditions, resume="must")
+
+
+def _words_of_retry(result: Result) -> str:
+    if result.reopened:
+        return f"failed units asked again: {result.reopened:,}"
+    failed = ", ".join(f"{kind} {count}" for kind, count in sorted(result.totals.failed_units.items()))
+    return f"no failed unit matches (failed are: {failed or 'none'})"
 
 
 def _collect_garbage_seldom() -> None:
@@ -171,7 +213,7 @@ def _key(job: Job, path: Path | None) -> Secret:
 
 def _settings(job: Job, chosen: dict[str, Any], *, simulate: bool) -> Settings:
     output = job.output_path
-    run_dir = chosen["run_dir"] or output.with_name(output.name + ".run")
+    run_dir = chosen["run_dir"] or run_folder_of(output)
     return Settings(
         run_dir=run_dir,
         state_dir=run_dir / "simulated" if simulate else chosen["state_dir"] or state_home(),
@@ -218,7 +260,7 @@ def _summary(job: Job, result: Result) -> Summary:
     )
 
 
-def _tell(summary: Summary, *, err: bool) -> None:
+def _tell(summary: Summary, settings: Settings, *, err: bool) -> None:
     """What people want to know of a run that has ended, as far as anyone can read it."""
     lines = [line(summary), *(safe_text(words, 600) for words in lines_of_lanes(summary))]
     if summary.first_failure is not None:
@@ -228,18 +270,10 @@ def _tell(summary: Summary, *, err: bool) -> None:
     else:
         lines.append(f"stopped: {safe_text(summary.message, 600)}")
         lines += [f"come back at {summary.resume_at}"] if summary.resume_at else []
-        lines.append(f"go on with: {shlex.join(['batchrunner', *_to_go_on(sys.argv[1:])])}")
+        what_is_there = shlex.join(["batchrunner", "export", str(settings.run_dir), "--partial", "-o"])
+        lines.append(f"take what is there with: {what_is_there} PATH")
+        lines.append(f"go on with: {shlex.join(['batchrunner', *settings.arguments])}")
     say("\n".join(lines), err=err)
-
-
-def _to_go_on(arguments: list[str]) -> list[str]:
-    """The arguments without what would start anew, or was meant for this once."""
-    kept, skip = [], False
-    for argument in arguments:
-        if not skip and argument not in ("--resume", "--now", "--overwrite") and not argument.startswith("--resume="):
-            kept.append(argument)
-        skip = argument == "--resume"
-    return kept
 
 
 def _beside(output: Path) -> Path:

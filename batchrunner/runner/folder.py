@@ -1,6 +1,6 @@
 """The run folder, opened: locked, compared with the run that was here before, its in-flight marks counted."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
@@ -10,6 +10,7 @@ import msgspec
 from batchrunner.errors import InputError, StorageError, UsageError
 from batchrunner.runner.drift import Drift, OnDrift
 from batchrunner.runner.preparing import Scanned
+from batchrunner.runner.retrying import Condition, matches
 from batchrunner.sink.atomic import sync_folder
 from batchrunner.store.bitmap import Bitmap
 from batchrunner.store.database import Store, peek
@@ -51,6 +52,15 @@ class RunFolder:
         done = self.done(max(marked, default=-1) + 1)
         self.store.remember(_IN_DOUBT, str(self._in_doubt_before + sum(unit not in done for unit in marked)))
         self.marks.clear_all()
+
+    def reopen_failed(self, total: int, conditions: Sequence[Condition]) -> int:
+        """Make the failed units below `total` that meet every condition pending again; how many."""
+        failed = self.store.failed(total)
+        chosen = Bitmap(total, (number for number, outcome in failed if matches(outcome, conditions)))
+        if chosen:
+            self._renew_output()
+            self.store.reopen(chosen)
+        return len(chosen)
 
     @property
     def in_doubt(self) -> int:
@@ -112,10 +122,17 @@ class RunFolder:
             if drift and on_drift == "stop":
                 raise InputError(_told(self.output, differing, drift))
             if on_drift == "rerun-changed":
+                self._renew_output()
                 self.store.reopen(drift.changed)
         elif differing:
+            self._renew_output()
             self.store.reopen_all()
         self._remember_identity(identity)
+
+    def _renew_output(self) -> None:
+        """Units are about to be asked again: the output stays ours, but is written anew even if as many end alike."""
+        if self.owns_output:
+            self.inherit_output()
 
     def _remember_identity(self, identity: dict[str, str]) -> None:
         self.store.remember(_IDENTITY, msgspec.json.encode(identity).decode())

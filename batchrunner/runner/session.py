@@ -1,5 +1,6 @@
 """One run of one job from end to end: what it opens and closes around the loop, and the output it leaves."""
 
+import os
 import signal
 import time
 from collections.abc import Callable, Coroutine
@@ -18,6 +19,7 @@ from batchrunner.limits.account import Book
 from batchrunner.report.bounds import LaneUse
 from batchrunner.report.summary import ThisRun, this_run
 from batchrunner.report.tally import Tally
+from batchrunner.runner.about import About, Ended, about_run, remember_about, remember_ending
 from batchrunner.runner.asking import Earlier, Patience
 from batchrunner.runner.drift import OnDrift
 from batchrunner.runner.ending import End, Ending
@@ -25,6 +27,7 @@ from batchrunner.runner.folder import Resume, RunFolder, open_run_folder, scanne
 from batchrunner.runner.lanes import LaneOpener
 from batchrunner.runner.loop import Loop, Parts
 from batchrunner.runner.preparing import Prepared, prepare
+from batchrunner.runner.retrying import Condition
 from batchrunner.runner.stopping import MaxFailed
 from batchrunner.sink import prepare_output, write_output
 from batchrunner.store.bitmap import Bitmap
@@ -41,7 +44,9 @@ Watch = Callable[[Loop, int, int], Show]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run is told beside its job. `identity_url` stands for the base URL where that changes from run to run."""
+    """What a run is told beside its job. `identity_url` stands for the base URL where that changes from run to run;
+    `arguments` are remembered, for others to go on with; failed units that meet every condition of `retry` are asked
+    again, none where it is None."""
 
     run_dir: Path
     state_dir: Path
@@ -57,10 +62,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_failed: MaxFailed = MaxFailed()
     grace_seconds: float = 20.0
     ignore_resume_at: bool = False
+    arguments: tuple[str, ...] = ()
+    retry: tuple[Condition, ...] | None = None
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """How a run ended and what stands in its store. `total`: units of the job; `in_doubt`: over all its runs."""
+    """How a run ended and what stands in its store. `total`: units of the job; `in_doubt`: over all its runs;
+    `reopened`: failed units that were to be asked again."""
 
     ending: Ending
     total: int
@@ -68,6 +76,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     usage_by_day: dict[str, DayUsage]
     in_doubt: int
     this_run: ThisRun
+    reopened: int = 0
 
 
 async def run_job(job: Job, settings: Settings, *, key: Secret, watch: Watch) -> Result:
@@ -89,6 +98,8 @@ async def run_job(job: Job, settings: Settings, *, key: Secret, watch: Watch) ->
         check_room(settings.run_dir, job.output_path.parent)
         folder.begin(prepared.identity, lambda: prepared.drift_from(folder.store.digests), settings.on_drift)
         folder.remember_scanned(prepared.scanned)
+        _remember_about(folder, job, settings, prepared.total)
+        reopened = 0 if settings.retry is None else folder.reopen_failed(prepared.total, settings.retry)
         began = time.monotonic()
         run = _Run(job=job, settings=settings, prepared=prepared, folder=folder)
         tally, lanes, ending = await run.ask_pending(key, watch)
@@ -100,6 +111,7 @@ async def run_job(job: Job, settings: Settings, *, key: Secret, watch: Watch) ->
             ending = Ending(end=End.SOME_FAILED if totals.failed else End.ANSWERED, message="")
         if ending is None:
             raise InputError(f"{job.input} changed while it was read; see to it, then run the same command again.")
+        remember_ending(_ended(ending), folder.store.remember)
         return Result(
             ending=ending,
             total=prepared.total,
@@ -107,7 +119,26 @@ async def run_job(job: Job, settings: Settings, *, key: Secret, watch: Watch) ->
             usage_by_day=folder.store.usage_by_day(),
             in_doubt=folder.in_doubt,
             this_run=this_run(tally, time.monotonic() - began, lanes),
+            reopened=reopened,
         )
+
+
+def _remember_about(folder: RunFolder, job: Job, settings: Settings, total: int) -> None:
+    earlier, now = about_run(folder.store.fact), time.time()
+    about = About(
+        arguments=settings.arguments,
+        folder=os.getcwd(),  # noqa: PTH109 - the same, as text
+        input=str(job.input_path.absolute()),
+        output=str(job.output_path.absolute()),
+        total=total,
+        began_at=now if earlier is None else earlier.began_at,
+        started_at=now,
+    )
+    remember_about(about, folder.store.remember)
+
+
+def _ended(ending: Ending) -> Ended:
+    return Ended(ending=ending.end.value, message=ending.message, resume_at=ending.resume_at, at=time.time())
 
 
 class _Run(msgspec.Struct, frozen=True, kw_only=True):

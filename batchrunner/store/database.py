@@ -149,6 +149,14 @@ class Store:
                 for row in batch:
                     yield row[0]
 
+    def failed(self, total: int) -> Iterator[tuple[int, bytes]]:
+        """Number and output row, as JSON, of the failed units below `total`, in order."""
+        with self._reading():
+            yield from self._db.execute(
+                "SELECT number, outcome FROM units JOIN bodies USING (number) WHERE ok = 0 AND number < ? ORDER BY 1",
+                (total,),
+            )
+
     def totals(self, total: int) -> Totals:
         """Count the units below `total` and sum all tries."""
         ended, ok = self._all("SELECT count(*), total(ok) FROM units WHERE number < ?", (total,))[0]

@@ -9,6 +9,9 @@ from pathlib import Path
 
 from batchrunner.errors import LockedError, StorageError
 
+_ASKED = 10  # times, so that who only looks whether the lock is held, for a moment, keeps nobody out
+_ASKED_EVERY_SECONDS = 0.01
+
 
 class RunLock:
     """Held from creation to `release`. LockedError says who holds it instead."""
@@ -20,9 +23,9 @@ class RunLock:
         except OSError as error:
             raise StorageError(f"The run folder {folder} can't be used: {error.strerror}.") from error
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _take(self._fd)
         except BlockingIOError:
-            holder = os.pread(self._fd, 200, 0).decode(errors="replace").strip() or "another run"
+            holder = _name_in(self._fd)
             os.close(self._fd)
             raise LockedError(f"This output is being worked on by {holder}. Wait for it to end.") from None
         except OSError as error:
@@ -37,3 +40,37 @@ class RunLock:
         """Let others in."""
         with contextlib.suppress(OSError):
             os.close(self._fd)
+
+
+def holder_of(folder: Path) -> str | None:
+    """Who works in this run folder now, as the lock names him; None where nobody does.
+
+    A shared lock that is tried, and let go at once: `flock` has no way to ask only. Several may look at once, and a
+    run that begins at that moment asks again a moment later.
+    """
+    try:
+        descriptor = os.open(folder / "lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _name_in(descriptor)
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+    return None
+
+
+def _take(descriptor: int) -> None:
+    for _ in range(_ASKED - 1):
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(_ASKED_EVERY_SECONDS)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _name_in(descriptor: int) -> str:
+    return os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "another run"

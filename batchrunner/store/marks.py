@@ -16,6 +16,18 @@ _SLOT = struct.Struct("<q")  # unit number + 1; 0 is a free slot
 _SLOTS_AT_FIRST = 4096
 
 
+def marked_units(path: Path) -> list[int]:
+    """The units that are marked in this file now, read beside whoever sets the marks; none where there is no file."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise StorageError(f"{path} can't be read: {error.strerror}.") from error
+    whole = len(content) // _SLOT.size * _SLOT.size
+    return sorted({value - 1 for (value,) in _SLOT.iter_unpack(content[:whole]) if value > 0})
+
+
 class Marks:
     """Slots by index. One writer."""
 

@@ -1,0 +1,47 @@
+"""batchrunner export: a run's rows as another file."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from batchrunner.cli.exits import CODE_OF_END, errors_as_exit_codes
+from batchrunner.cli.terminal import say
+from batchrunner.runner.ending import End
+from batchrunner.runner.exporting import Exported, export_run
+from batchrunner.runner.finding import find_run
+
+EXAMPLES = """\b
+Examples:
+  batchrunner export questions.results.jsonl -o answers.parquet
+  batchrunner export nightly.toml -o so-far.jsonl --partial
+"""
+
+
+@click.command(epilog=EXAMPLES, context_settings={"max_content_width": 110})
+@click.argument("of", metavar="RUN", type=click.Path(path_type=Path, readable=False))
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), required=True, metavar="PATH", help="*.jsonl, *.parquet"
+)
+@click.option("--partial", is_flag=True, help="Also of an unfinished run: the rows that have ended.")
+@click.option("--overwrite", is_flag=True, help="Replace a file that stands there.")
+def export(of: Path, output: Path, *, partial: bool, overwrite: bool) -> None:
+    """Write the rows of RUN to PATH, in order, also while it goes on.
+
+    RUN is the output's path, the run folder or the job file. Nothing is sent and the run is not disturbed.
+    """
+    with errors_as_exit_codes():
+        exported = export_run(find_run(of), output, partial=partial, overwrite=overwrite)
+        if exported.written is None:
+            say(
+                f"batchrunner: {exported.pending:,} units of {exported.output} are pending: finish the run, or take "
+                "what is there with --partial.",
+                err=True,
+            )
+            sys.exit(CODE_OF_END[End.PARKED])
+        say(_words(exported, output))
+
+
+def _words(exported: Exported, path: Path) -> str:
+    pending = f" ({exported.pending:,} are pending)" if exported.pending else ""
+    return f"{exported.written:,} rows{pending} in {path}"

@@ -1,0 +1,31 @@
+"""What a run folder remembers of the command line of `run`, to go on with; no key is among it."""
+
+import sys
+
+import click
+from click.core import ParameterSource
+
+_FOR_ONCE = {"--resume": True, "--on-drift": True, "--now": False, "--overwrite": False}  # True: with a value
+_OF_A_GATEWAY = {"--base-url": True, "--api-key-env": True, "--api-key-file": True}
+
+
+def arguments_to_remember(context: click.Context) -> list[str]:
+    """The arguments of this command without what would start anew or was meant for this once, with what the
+    environment said; a simulated run needs nothing that may be a secret."""
+    arguments = _without(sys.argv[1:], _FOR_ONCE | (_OF_A_GATEWAY if context.params["simulate"] else {}))
+    for name, option in {"base_url": "--base-url", "state_dir": "--state-dir"}.items():
+        said = context.get_parameter_source(name) is ParameterSource.ENVIRONMENT
+        if said and not (context.params["simulate"] and option in _OF_A_GATEWAY):
+            arguments += [option, str(context.params[name])]
+    return arguments
+
+
+def _without(arguments: list[str], options: dict[str, bool]) -> list[str]:
+    """The arguments without these options; True: and the value that follows."""
+    kept, skip = [], False
+    for argument in arguments:
+        name = argument.partition("=")[0]
+        if not skip and name not in options:
+            kept.append(argument)
+        skip = not skip and options.get(argument, False)
+    return kept

@@ -1,0 +1,76 @@
+"""batchrunner status: how a run stands."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import click
+import msgspec
+
+from batchrunner.cli.exits import errors_as_exit_codes
+from batchrunner.cli.terminal import safe_text, say
+from batchrunner.errors import StorageError
+from batchrunner.runner.finding import find_run
+from batchrunner.runner.looking import CUT_OFF, Status, look_at
+
+EXAMPLES = """\b
+Examples:
+  batchrunner status questions.results.jsonl
+  batchrunner status nightly.toml --json
+"""
+
+
+@click.command(epilog=EXAMPLES, context_settings={"max_content_width": 110})
+@click.argument("of", metavar="RUN", type=click.Path(path_type=Path, readable=False))
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def status(of: Path, *, as_json: bool) -> None:
+    """Say how RUN stands: units, rates and time to finish, tries, tokens by day, who works on it.
+
+    RUN is the output's path, the run folder or the job file. Nothing is sent and the run is not disturbed.
+    """
+    with errors_as_exit_codes():
+        found = look_at(find_run(of))
+        text = msgspec.json.encode(found).decode() if as_json else "\n".join(_lines(found))
+        if not say(text):
+            raise StorageError("The status can't be written to stdout.")
+
+
+def _lines(found: Status) -> Iterator[str]:
+    """The most important first."""
+    yield safe_text(f"{found.output}: {_state(found)}", 600)
+    yield _units(found)
+    if found.rates is not None:
+        eta = "-" if found.eta_s is None else str(timedelta(seconds=round(found.eta_s)))
+        yield f"{found.rates.units_per_s:.1f} units/s, {found.rates.tokens_per_s:,.0f} tokens/s; ETA {eta}"
+    yield f"{found.tries:,} tries; failed ones: {_counts(found.failed_tries_by_kind) or 'none'}"
+    for day, used in found.usage_by_day.items():
+        prompt, completion = used.prompt_tokens, used.completion_tokens
+        yield f"{day}: {used.tries:,} tries, {prompt + completion:,} tokens ({prompt:,} + {completion:,})"
+    if found.in_doubt:
+        yield f"{found.in_doubt:,} in doubt, in flight when a run was cut off"
+    if found.resume_at:
+        yield f"come back at {found.resume_at}"
+
+
+def _state(found: Status) -> str:
+    if found.worked_on_by:
+        return f"{found.state} ({found.worked_on_by})"
+    if found.state == CUT_OFF:
+        return f"{found.state}: run the same command again"
+    return found.message or found.state
+
+
+def _units(found: Status) -> str:
+    units = found.units
+    parts = [f"{units.ok:,} of {units.total:,} answered"]
+    if units.failed:
+        parts.append(f"{units.failed:,} failed ({_counts(found.failed_by_kind)})")
+    if units.pending:
+        parts.append(f"{units.pending:,} pending")
+    if found.in_flight:
+        parts.append(f"{found.in_flight:,} in flight")
+    return "; ".join(parts)
+
+
+def _counts(by_kind: dict[str, int]) -> str:
+    return ", ".join(f"{kind} {count:,}" for kind, count in sorted(by_kind.items()))

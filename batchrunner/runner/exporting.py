@@ -1,0 +1,59 @@
+"""A run's rows as another file, read beside whoever works on the run: one snapshot, in order."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from batchrunner.errors import UsageError
+from batchrunner.runner.about import About, about_known_run
+from batchrunner.sink import prepare_output, write_output
+from batchrunner.store.reading import Reader, read_store
+
+
+class Exported(msgspec.Struct, frozen=True, kw_only=True):
+    """How many rows were written and how many units are pending. `written` is None where pending ones forbade it."""
+
+    written: int | None
+    pending: int
+    output: str
+
+
+def export_run(run_dir: Path, path: Path, *, partial: bool, overwrite: bool) -> Exported:
+    """Write the rows of the units that have ended to `path`; without `partial` only if all have.
+
+    UsageError for a path that can't be written to; StorageError where reading or writing fails.
+    """
+    return read_store(run_dir, lambda store: _export(store, path, partial=partial, overwrite=overwrite))
+
+
+def ended_rows(store: Reader, total: int) -> Iterator[bytes]:
+    """The output rows of the units below `total` that have ended, as JSON, in order, wherever they stand."""
+    yield from store.bodies(total)
+
+
+def _export(store: Reader, path: Path, *, partial: bool, overwrite: bool) -> Exported:
+    about = about_known_run(store.fact)
+    _check_path(path, about, overwrite=overwrite)
+    units = store.units(about.total)
+    ended = units.ok + sum(units.failed.values())
+    pending = about.total - ended
+    if pending and not partial:
+        return Exported(written=None, pending=pending, output=about.output)
+    prepare_output(path)
+    write_output(path, ended_rows(store, about.total), replace=overwrite)
+    return Exported(written=ended, pending=pending, output=about.output)
+
+
+def _check_path(path: Path, about: About, *, overwrite: bool) -> None:
+    for taken, what in ((about.output, "the run's own output"), (about.input, "the run's input")):
+        if _are_the_same(path, Path(taken)):
+            raise UsageError(f"{path} is {what}: name another --output.")
+    if path.exists() and not overwrite:
+        raise UsageError(f"{path} exists already; name another --output, or say --overwrite.")
+
+
+def _are_the_same(one: Path, other: Path) -> bool:
+    if one.exists() and other.exists():
+        return one.samefile(other)
+    return one.resolve() == other.resolve()

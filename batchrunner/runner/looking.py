@@ -1,0 +1,130 @@
+"""How a run stands, read from its folder beside whoever works on it. Memory does not grow with the run."""
+
+import time
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import msgspec
+
+from batchrunner.report.summary import Units
+from batchrunner.runner.about import About, about_known_run, last_ending
+from batchrunner.store.database import DayUsage
+from batchrunner.store.lock import holder_of
+from batchrunner.store.marks import marked_units
+from batchrunner.store.reading import Reader, Tries, read_store
+
+RUNNING = "running"
+CUT_OFF = "cut off"
+RATES_OVER_SECONDS = 60.0
+
+
+class Rates(msgspec.Struct, frozen=True, kw_only=True):
+    """By the second, over the last minute or the time since this process began."""
+
+    units_per_s: float
+    tries_per_s: float
+    tokens_per_s: float
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """How a run stands. `state` is "running", "cut off", or how it ended, as in its summary; `worked_on_by` names the
+    process; `rates` and `eta_s` are of a run that goes on; instants are RFC 3339."""
+
+    run_dir: str
+    output: str
+    state: str
+    worked_on_by: str | None
+    began_at: str
+    units: Units
+    failed_by_kind: dict[str, int]
+    in_flight: int
+    in_doubt: int
+    tries: int
+    failed_tries_by_kind: dict[str, int]
+    usage: dict[str, int]
+    usage_by_day: dict[str, DayUsage]
+    rates: Rates | None
+    eta_s: float | None
+    message: str | None
+    resume_at: str | None
+
+
+def look_at(run_dir: Path) -> Status:
+    """Read it. InputError, StorageError where it can't be."""
+    holder = holder_of(run_dir)
+    return read_store(run_dir, lambda store: _status(run_dir, store, holder))
+
+
+def _status(run_dir: Path, store: Reader, holder_before: str | None) -> Status:
+    """The lock was looked at before the snapshot and is after it: whoever was there then may have ended meanwhile, or
+    begun, and is not to be taken for one who was cut off."""
+    about = about_known_run(store.fact)
+    holder = holder_before or holder_of(run_dir)
+    ended = None if holder else last_ending(store.fact)
+    counted, days = store.units(about.total), _by_day(store.tries())
+    failed = sum(counted.failed.values())
+    pending = about.total - counted.ok - failed
+    marked = marked_units(run_dir / "marks")
+    rates = _rates(store, about) if holder else None
+    return Status(
+        run_dir=str(run_dir),
+        output=about.output,
+        state=RUNNING if holder else ended.ending if ended else CUT_OFF,
+        worked_on_by=holder,
+        began_at=_instant(about.began_at),
+        units=Units(total=about.total, ok=counted.ok, failed=failed, pending=pending),
+        failed_by_kind=counted.failed,
+        in_flight=len(marked) if holder else 0,
+        in_doubt=int(store.fact("in_doubt") or 0) + (0 if holder else store.pending_of(marked)),
+        tries=sum(day.tries for day in days.values()),
+        failed_tries_by_kind=store.failed_tries(),
+        usage=_usage(list(days.values())),
+        usage_by_day={_date(day): _day_usage(tries) for day, tries in sorted(days.items())},
+        rates=rates,
+        eta_s=pending / rates.units_per_s if rates and rates.units_per_s else None,
+        message=ended.message if ended else None,
+        resume_at=_instant(ended.resume_at) if ended and ended.resume_at is not None else None,
+    )
+
+
+def _rates(store: Reader, about: About) -> Rates:
+    now = time.time()
+    seconds = min(RATES_OVER_SECONDS, max(1.0, now - about.started_at))
+    recent = store.recent(now - seconds)
+    return Rates(
+        units_per_s=round(recent.units / seconds, 3),
+        tries_per_s=round(recent.tries / seconds, 3),
+        tokens_per_s=round(recent.tokens / seconds, 3),
+    )
+
+
+def _by_day(tries: Iterable[Tries]) -> dict[int, Tries]:
+    days: dict[int, Tries] = {}
+    for one in tries:
+        before = days.get(one.day)
+        days[one.day] = one if before is None else Tries(one.day, *map(sum, zip(before[1:], one[1:], strict=True)))
+    return days
+
+
+def _usage(days: list[Tries]) -> dict[str, int]:
+    prompt, completion = sum(day.prompt_tokens for day in days), sum(day.completion_tokens for day in days)
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+        "cached_tokens": sum(day.cached_tokens for day in days),
+        "reasoning_tokens": sum(day.reasoning_tokens for day in days),
+    }
+
+
+def _day_usage(day: Tries) -> DayUsage:
+    return DayUsage(tries=day.tries, prompt_tokens=day.prompt_tokens, completion_tokens=day.completion_tokens)
+
+
+def _date(day: int) -> str:
+    return (date(1970, 1, 1) + timedelta(days=day)).isoformat()
+
+
+def _instant(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")

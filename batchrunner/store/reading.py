@@ -1,0 +1,209 @@
+"""The run store, read beside whoever works in it: one consistent snapshot, nothing migrated, no file created.
+
+SQLite's readers of a WAL need no lock that a writer waits for. But a reader that comes when nobody has the store open
+would have to create the files of a WAL; so it reads the file as it stands then, and anew if a run begins meanwhile.
+Refused: stores of another version.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from batchrunner.errors import StorageError
+from batchrunner.store.database import FILE
+from batchrunner.store.schema import VERSION
+
+_BUSY_SECONDS = 10.0  # the WAL of a killed run is put in order by the first who reads it
+_ROWS_AT_ONCE = 512
+_TRIES_AT_ONCE = 20_000
+_DAYS = "min(CAST(sent_at AS INTEGER) / 86400), max(CAST(sent_at AS INTEGER) / 86400)"
+_SUMS = "count(*), total(prompt_tokens), total(completion_tokens), total(cached_tokens), total(reasoning_tokens)"
+_SOME_TRIES = f"SELECT {_DAYS}, {_SUMS} FROM tries WHERE rowid BETWEEN ? AND ?"  # noqa: S608 - constants
+_SOME_TRIES_BY_DAY = f"{_SOME_TRIES} GROUP BY CAST(sent_at AS INTEGER) / 86400"
+_RECENT = (
+    "SELECT count(*), count(*) - count(kind), total(total_tokens) FROM tries "
+    "WHERE rowid >= ? AND sent_at + latency_s >= ?"
+)
+_RECENTLY_FAILED = (  # CROSS JOIN keeps SQLite from going through all units first
+    "SELECT count(DISTINCT tries.number) FROM tries CROSS JOIN units ON units.number = tries.number "
+    "WHERE tries.rowid >= ? AND sent_at + latency_s >= ? AND tries.kind NOT NULL AND ok = 0"
+)
+
+_Found = TypeVar("_Found")
+
+
+class Units(NamedTuple):
+    """How units ended: how many were answered, and how many failed, by kind."""
+
+    ok: int
+    failed: dict[str, int]
+
+
+class Tries(NamedTuple):
+    """A sum of tries that were sent on one UTC day; `day` counts from 1970."""
+
+    day: int
+    tries: int
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int
+    reasoning_tokens: int
+
+
+class Recent(NamedTuple):
+    """What ended since some instant."""
+
+    tries: int
+    units: int
+    tokens: int
+
+
+class Reader:
+    """A snapshot of the store in a run folder. `read_store` hands it out."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / FILE
+        self._wal = folder / f"{FILE}-wal"
+        self._stamp = None if self._wal.exists() else _stamp(self._path)
+        mode = "mode=ro" if self._stamp is None else "immutable=1"
+        uri = f"{self._path.absolute().as_uri()}?{mode}"
+        try:
+            self._db = sqlite3.connect(
+                uri, uri=True, isolation_level=None, timeout=_BUSY_SECONDS, check_same_thread=False
+            )
+        except sqlite3.Error as error:
+            raise self._trouble(error) from error
+        try:
+            self._rows("BEGIN")
+            self._check_version()
+        except BaseException:
+            self.close()
+            raise
+
+    def fact(self, name: str) -> str | None:
+        """What the run remembers under this name."""
+        return next((str(value) for (value,) in self._rows("SELECT value FROM facts WHERE name = ?", name)), None)
+
+    def units(self, total: int) -> Units:
+        """How the units below `total` ended."""
+        ((ok,),) = self._rows("SELECT total(ok) FROM units WHERE number < ?", total)
+        failed = self._rows("SELECT kind, count(*) FROM units WHERE number < ? AND ok = 0 GROUP BY 1", total)
+        return Units(ok=int(ok), failed={str(kind): count for kind, count in failed})
+
+    def pending_of(self, numbers: Iterable[int]) -> int:
+        """How many of these units have not ended."""
+        return sum(not self._rows("SELECT 1 FROM units WHERE number = ?", number) for number in numbers)
+
+    def bodies(self, total: int) -> Iterator[bytes]:
+        """The output rows that stand in the store, as JSON, of the units below `total`, in order."""
+        try:
+            rows = self._db.execute("SELECT outcome FROM bodies WHERE number < ? ORDER BY number", (total,))
+            while batch := rows.fetchmany(_ROWS_AT_ONCE):
+                for row in batch:
+                    yield row[0]
+        except sqlite3.Error as error:
+            raise self._trouble(error) from error
+        self.check()
+
+    def tries(self) -> Iterator[Tries]:
+        """Every try, in several sums a day: within one day there is nothing to sort, which would take most of the
+        time."""
+        for first in range(1, self._last_try() + 1, _TRIES_AT_ONCE):
+            some = (first, first + _TRIES_AT_ONCE - 1)
+            rows = self._rows(_SOME_TRIES, *some)
+            if rows[0][0] != rows[0][1]:
+                rows = self._rows(_SOME_TRIES_BY_DAY, *some)
+            for day, _, *sums in rows:
+                yield Tries(day, *map(int, sums))
+
+    def failed_tries(self) -> dict[str, int]:
+        """How many tries failed, by kind."""
+        rows = self._rows("SELECT kind, count(*) FROM tries WHERE kind NOT NULL GROUP BY 1")
+        return {str(kind): count for kind, count in rows}
+
+    def recent(self, since: float) -> Recent:
+        """What ended since then (Unix time)."""
+        first = self._first_ended(since)
+        ((tries, answered, tokens),) = self._rows(_RECENT, first, since)
+        ((failed,),) = self._rows(_RECENTLY_FAILED, first, since)
+        return Recent(tries=tries, units=answered + failed, tokens=int(tokens))
+
+    def check(self) -> None:
+        """OvertakenError where what was read may be of two minds."""
+        if self._stamp is not None and (self._wal.exists() or _stamp(self._path) != self._stamp):
+            raise OvertakenError
+
+    def close(self) -> None:
+        """Let the snapshot go."""
+        self._db.close()
+
+    def _first_ended(self, since: float) -> int:
+        """The number of the first try that ended then or later: they are recorded in this order, nearly."""
+        low, high = 1, self._last_try() + 1
+        while low < high:
+            middle = (low + high) // 2
+            ((ended_at,),) = self._rows("SELECT max(sent_at + latency_s) FROM tries WHERE rowid = ?", middle)
+            if ended_at is None or ended_at < since:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+    def _last_try(self) -> int:
+        ((last,),) = self._rows("SELECT coalesce(max(rowid), 0) FROM tries")
+        return int(last)
+
+    def _check_version(self) -> None:
+        ((found,),) = self._rows("PRAGMA user_version")
+        if found > VERSION:
+            raise StorageError(f"{self._path} was written by a newer batchrunner; use that one.")
+        if found < VERSION:
+            raise StorageError(
+                f"{self._path} is of an older batchrunner, or just being made; run the same command again, "
+                "which brings it up to date."
+            )
+
+    def _rows(self, sql: str, *values: object) -> list[Any]:
+        try:
+            return self._db.execute(sql, values).fetchall()
+        except sqlite3.Error as error:
+            raise self._trouble(error) from error
+
+    def _trouble(self, error: sqlite3.Error) -> Exception:
+        """A file that changes under a reader who takes it for settled may look damaged."""
+        try:
+            self.check()
+        except OvertakenError as overtaken:
+            return overtaken
+        return StorageError(f"The run store {self._path} can't be read: {error}.")
+
+
+class OvertakenError(Exception):
+    """A run began to write while its store was read as a file that nobody has open."""
+
+
+def read_store(folder: Path, fold: Callable[[Reader], _Found]) -> _Found:
+    """What `fold` makes of a snapshot of the store in this folder; it is asked anew where a run overtakes it.
+
+    StorageError where the store can't be read.
+    """
+    while True:
+        try:
+            reader = Reader(folder)
+            try:
+                found = fold(reader)
+                reader.check()
+            finally:
+                reader.close()
+        except OvertakenError:
+            continue
+        return found
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise StorageError(f"The run store {path} can't be read: {error.strerror}.") from error
+    return status.st_ino, status.st_size, status.st_mtime_ns

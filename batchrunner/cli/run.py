@@ -270,8 +270,9 @@ def _tell(summary: Summary, settings: Settings, *, err: bool) -> None:
     else:
         lines.append(f"stopped: {safe_text(summary.message, 600)}")
         lines += [f"come back at {summary.resume_at}"] if summary.resume_at else []
-        what_is_there = shlex.join(["batchrunner", "export", str(settings.run_dir), "--partial", "-o"])
-        lines.append(f"take what is there with: {what_is_there} PATH")
+        if summary.units.pending < summary.units.total:
+            what_is_there = shlex.join(["batchrunner", "export", str(settings.run_dir), "--partial", "-o"])
+            lines.append(f"take what is there with: {what_is_there} PATH")
         lines.append(f"go on with: {shlex.join(['batchrunner', *settings.arguments])}")
     say("\n".join(lines), err=err)
 

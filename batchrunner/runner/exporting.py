@@ -27,9 +27,9 @@ def export_run(run_dir: Path, path: Path, *, partial: bool, overwrite: bool) -> 
     return read_store(run_dir, lambda store: _export(store, path, partial=partial, overwrite=overwrite))
 
 
-def ended_rows(store: Reader, total: int) -> Iterator[bytes]:
-    """The output rows of the units below `total` that have ended, as JSON, in order, wherever they stand."""
-    yield from store.bodies(total)
+def ended_rows(store: Reader, about: About) -> Iterator[bytes]:
+    """The output rows of the run's units that have ended, as JSON, in order, wherever they stand."""
+    yield from store.bodies(about.total)
 
 
 def _export(store: Reader, path: Path, *, partial: bool, overwrite: bool) -> Exported:
@@ -41,7 +41,7 @@ def _export(store: Reader, path: Path, *, partial: bool, overwrite: bool) -> Exp
     if pending and not partial:
         return Exported(written=None, pending=pending, output=about.output)
     prepare_output(path)
-    write_output(path, ended_rows(store, about.total), replace=overwrite)
+    write_output(path, ended_rows(store, about), replace=overwrite)
     return Exported(written=ended, pending=pending, output=about.output)
 
 

@@ -29,7 +29,8 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True):
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """How a run stands. `state` is "running", "cut off", or how it ended, as in its summary; `worked_on_by` names the
-    process; `rates` and `eta_s` are of a run that goes on; instants are RFC 3339."""
+    process; `in_flight` are units that were asked and whose answers are not committed; `rates` and `eta_s` are of a
+    run that goes on; instants are RFC 3339."""
 
     run_dir: str
     output: str

@@ -126,11 +126,13 @@ def test_who_looks_whether_a_run_is_worked_on_keeps_no_run_out(tmp_path: Path) -
     lookers = [multiprocessing.Process(target=_look_until, args=(tmp_path, over)) for _ in range(2)]
     for looker in lookers:
         looker.start()
-    for _ in range(500):
-        RunLock(tmp_path).release()
-    over.set()
-    for looker in lookers:
-        looker.join()
+    try:
+        for _ in range(500):
+            RunLock(tmp_path).release()
+    finally:
+        over.set()
+        for looker in lookers:
+            looker.join()
 
 
 def _look_until(folder: Path, over: Any) -> None:

@@ -16,9 +16,10 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from batchrunner.limits.day import LEASE_LEAST, LEASE_SECONDS, Day, DayLease, Spent, lease_of
-from batchrunner.limits.quota import MIDNIGHT_UTC, GatewayClock, Reset
+from batchrunner.limits.quota import GatewayClock, Reset
 
 HOUR, BEAT, DELAY = 3600.0, 0.2, 0.02
+MIDNIGHT_UTC = Reset(0, 0, "UTC")
 LOS_ANGELES = "America/Los_Angeles"
 AT_ONCE = 2  # tries that may be sent while the book is being asked
 

@@ -8,7 +8,8 @@ import pytest
 
 from batchrunner.limits.estimate import Estimate
 from batchrunner.limits.hints import Refusal
-from batchrunner.limits.lane import Lane, Lease, Limits
+from batchrunner.limits.in_flight import Lease
+from batchrunner.limits.lane import Lane, Limits
 from batchrunner.limits.pace import START
 from batchrunner.limits.window import Limit
 from batchrunner.records import Kind
@@ -246,7 +247,7 @@ def test_a_cancelled_lease_leaves_no_trace(limits: Limits) -> None:
     lane.cancel(lane.take(Estimate(100.0, 25.0, 3.0), 0.0))
     assert used(lane, 0.0) == used(fresh, 0.0)
     assert lane.in_flight == 0
-    assert lane.error(Estimate(1.0)) == 0.0
+    assert lane.out.error(Estimate(1.0)) == 0.0
     assert (lane.sums.requests, lane.sums.tokens) == (0, 0.0)
     for estimate in (ONE, Estimate(1000.0)):
         assert lane.ready_at(estimate, 0.0) == fresh.ready_at(estimate, 0.0)
@@ -261,10 +262,10 @@ def test_a_cancelled_lease_costs_nothing_of_the_day() -> None:
 def test_estimates_that_may_be_off_keep_a_margin_free_that_answers_give_back() -> None:
     lane = Lane(minute(tokens=1000), now=0.0)
     lease = lane.take(Estimate(500.0, 100.0**2), 0.0)
-    assert lane.error(Estimate(100.0)) == pytest.approx(100.0)
+    assert lane.out.error(Estimate(100.0)) == pytest.approx(100.0)
     assert lane.ready_at(Estimate(300.0), 40.0) > 40.0
     answer(lane, lease, 40.0, counted=500.0)
-    assert lane.error(Estimate(100.0)) == 0.0
+    assert lane.out.error(Estimate(100.0)) == 0.0
     assert lane.ready_at(Estimate(300.0), 40.0) == 40.0
 
 

@@ -7,7 +7,8 @@ import pytest
 import trio.testing
 
 from batchrunner.limits.estimate import Estimate
-from batchrunner.limits.lane import STALE_SECONDS, Lane, Lease, Limits
+from batchrunner.limits.in_flight import Lease
+from batchrunner.limits.lane import STALE_SECONDS, Lane, Limits
 from batchrunner.limits.limiter import Limiter, SendingStoppedError
 from batchrunner.limits.window import Dimension, Limit
 

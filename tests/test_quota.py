@@ -8,9 +8,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from batchrunner.limits.quota import FORGET_AFTER_SECONDS, MIDNIGHT_UTC, GatewayClock, Reset, next_reset
+from batchrunner.limits.quota import FORGET_AFTER_SECONDS, GatewayClock, Reset
 
 HOUR = 3600.0
+MIDNIGHT_UTC = Reset(0, 0, "UTC")
 LOS_ANGELES = "America/Los_Angeles"  # 02:00 -> 03:00 on 2026-03-08, 02:00 -> 01:00 on 2026-11-01
 LORD_HOWE = "Australia/Lord_Howe"  # 02:00 -> 01:30 on 2026-04-05, 02:00 -> 02:30 on 2026-10-04
 KATHMANDU = "Asia/Kathmandu"  # +05:45
@@ -123,8 +124,8 @@ def test_resets_go_on_day_after_day(reset: Reset, instant: float) -> None:
 
 
 def test_the_next_reset_at_midnight_utc_is_never_now() -> None:
-    assert next_reset(unix("2026-11-24 23:59:59")) == unix("2026-11-25")
-    assert next_reset(unix("2026-11-25")) == unix("2026-11-26")
+    assert MIDNIGHT_UTC.next(unix("2026-11-24 23:59:59")) == unix("2026-11-25")
+    assert MIDNIGHT_UTC.next(unix("2026-11-25")) == unix("2026-11-26")
 
 
 def test_before_the_gateway_was_heard_the_local_clock_holds() -> None:

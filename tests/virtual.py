@@ -13,7 +13,8 @@ from typing import Literal
 
 from batchrunner.limits.estimate import Estimator
 from batchrunner.limits.hints import Refusal, read_refusal
-from batchrunner.limits.lane import Lane, Lease, Limits
+from batchrunner.limits.in_flight import Lease
+from batchrunner.limits.lane import Lane, Limits
 from batchrunner.limits.told import told_limits
 from batchrunner.limits.window import Limit
 from batchrunner.records import Kind, Request, Usage

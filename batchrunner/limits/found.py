@@ -13,67 +13,31 @@ another before it was raised; and raises come as seldom as the pause is long tha
 Two refusals in a short time: what passed between them is what the gateway forgets in that time, whatever its kind.
 So a bucket, which lets a whole stored window pass at first, is seen through at its second refusal.
 
-A limit by the minute that was found in less than a minute is doubted twice, as it would keep the lane from sending for
-the rest of it: where more passes then than a minute's limit could have forgotten, it was none.
-
 Declared limits stand: a refusal while one of them is full is a matter of jitter, unless it happens again soon.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from batchrunner.limits.cap import FIRST_CUT, FIRST_HOLD, FIRST_STEP, KEYS, MINUTE, SECOND, Cap, Use
+from batchrunner.limits.doubt import Doubts
 from batchrunner.limits.window import Dimension, Key
 
-SECOND, MINUTE = 1.0, 60.0
-KEYS: tuple[Key, ...] = (("requests", SECOND), ("requests", MINUTE), ("tokens", SECOND), ("tokens", MINUTE))
 _SECONDS_HINT = 1.0  # a hint up to this long speaks of a limit by the second
-_FIRST_CUT, _LARGEST_CUT = 0.01, 0.08
+_LARGEST_CUT = 0.08
 _ACQUITTED_TOKENS, _ACQUITTED_REQUESTS = 1.3, 2.0
-_REMEMBERED = 4
-_FAR = 0.1
 _SPREADS = 1.5  # above the mean
 _EXPLAINED = 0.8
 _LOWEST_CUT, _LOWEST_SEEN = 0.5, 0.8
-_FIRST_STEP, _BOLD_STEP, _LARGEST_STEP = 0.01, 0.04, 0.25
-_FIRST_HOLD = 1.0  # windows between two raises
+_BOLD_STEP, _LARGEST_STEP = 0.04, 0.25
 _HOLD_PER_PAUSE = 40  # a refused raise costs a pause; to wait longer would cost as much where limits are noisy
-_LEAST_HOLD_SECONDS, _LONGEST_HOLD_SECONDS = 4.0, 960.0
-_WEIGHT, _WEIGHT_NEAR = 2 / 3, 1 / 3  # of the newest refusal, far from the mean and near to it
+_WEIGHT = 2 / 3  # of a rate that two refusals show
 _SEEN_THROUGH = 3  # refusals
 _USED = 0.9
 _FULL: dict[Dimension, float] = {"requests": 0.9, "tokens": 0.7}  # a part is kept free of estimates' errors
 _FEW = 4.0
 _SOON = 10  # windows
-_DOUBTS_SECONDS = (3.0, 15.0)
-_CAREFUL = 4
 _REQUESTS_PER_RAISE = 150  # so that refused raises are one try in a hundred at most
-
-Use = dict[Key, float]
-
-
-@dataclass(slots=True)
-class Cap:
-    """One limit as found. `seen`: the mean of what it held at refusals, `spread`: by what share that varied, over so
-    many `refusals`; `step`: by how much it is raised next; `hold`: windows to wait before; `cut`: by how much it was
-    lowered last; `raised`: since then; `told`: by headers."""
-
-    amount: float
-    changed_at: float
-    seen: float
-    spread: float = 0.0
-    refusals: int = 1
-    step: float = _FIRST_STEP
-    hold: float = _FIRST_HOLD
-    cut: float = _FIRST_CUT
-    raised: bool = False
-    told: bool = False
-
-    def note(self, used: float) -> None:
-        """It held so much when something was refused."""
-        off = abs(used / self.seen - 1) if self.seen else 0.0
-        self.refusals += 1
-        self.spread += (min(off, _FAR) - self.spread) / min(self.refusals, _REMEMBERED)
-        self.seen += (_WEIGHT if off > _FAR else _WEIGHT_NEAR) * (used - self.seen)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,45 +67,25 @@ class Finder:
     _minute_then: float = 0.0
     _passed: dict[Dimension, float] = field(default_factory=lambda: {"requests": 0.0, "tokens": 0.0})
     _longest_reset: dict[Dimension, float] = field(default_factory=dict)
-    _doubts: list[float] = field(default_factory=list)
-    _doubted: dict[Key, Cap] | None = None
+    doubts: Doubts = field(default_factory=Doubts)
 
     @property
-    def doubt_at(self) -> float:
-        """When to `doubt` next; infinity mostly."""
-        return self._doubts[0] if self._doubts else float("inf")
+    def suspects(self) -> bool:
+        """Whether a probe is wanted to tell one kind of window from another."""
+        return self._suspected is not None or self.doubts.open
 
     def doubt(self, now: float) -> None:
-        """Leave the minute's limits aside until the next refusal, or until more has passed than they would have let;
-        carefully, at a few times their rate."""
-        self._doubts.pop(0)
-        self._doubted = {key: cap for key, cap in self.caps.items() if key[1] == MINUTE and not cap.told}
-        for key in self._doubted:
-            del self.caps[key]
-        if not self.caps:
-            careful = max(_FEW / 2, _CAREFUL * self._minute_then / MINUTE)
-            self.caps["requests", SECOND] = Cap(careful, now, careful, told=True)
+        """Leave the minute's limits aside until the next refusal, or until more has passed than they would have let."""
+        self.caps = self.doubts.begin(self.caps, now, minute=self._minute_then)
         self._refused_at = now
         self._passed = {"requests": 0.0, "tokens": 0.0}
 
     def settle_doubt(self, now: float) -> bool:
         """Whether a doubt was right: more has passed than a minute's limit would have let."""
-        if self._doubted is None or self._may_be_of_a_minute(now - self._refused_at):
+        if not self.doubts.open or self._may_be_of_a_minute(now - self._refused_at):
             return False
-        self._end_doubt()
+        self.caps = self.doubts.end(self.caps, keep=False)
         return True
-
-    def _end_doubt(self) -> dict[Key, Cap]:
-        """What was doubted; the careful rate of the doubt is gone with it."""
-        doubted, self._doubted = self._doubted or {}, None
-        if doubted:
-            self.caps = {key: cap for key, cap in self.caps.items() if not (cap.told and key == ("requests", SECOND))}
-        return doubted
-
-    @property
-    def suspects(self) -> bool:
-        """Whether a probe is wanted to tell one kind of window from another."""
-        return self._suspected is not None or self._doubted is not None
 
     def passed(self, requests: float, tokens: float) -> None:
         """A try was sent: it counts between two refusals; a refused one is taken back."""
@@ -156,13 +100,14 @@ class Finder:
 
     def refused(self, refused: Refused) -> None:
         """Learn from a refusal."""
-        doubted = self._end_doubt()
-        if doubted and self._may_be_of_a_minute(refused.sent_at - self._refused_at):
-            self.caps |= doubted
+        as_before = bool(self.doubts.aside) and self._may_be_of_a_minute(refused.sent_at - self._refused_at)
+        self.caps = self.doubts.end(self.caps, keep=as_before)
+        if as_before:
+            pass
         elif self._suspected is not None:
             self._adopt(MINUTE, self._suspected.used, refused.now, refused.dimension)
             self._suspected = None
-            self._doubts = [refused.now + seconds for seconds in _DOUBTS_SECONDS]
+            self.doubts.plan(refused.now)
         elif self._explained(refused):
             pass
         elif all(cap.told for cap in self.caps.values()):
@@ -189,7 +134,7 @@ class Finder:
 
     def raise_used(self, now: float, used: Use) -> bool:
         """Raise what has bound for long enough without a refusal; whether anything changed."""
-        due = [(key, cap) for key, cap in self.caps.items() if not cap.told and now >= _raised_at(key, cap)]
+        due = [(key, cap) for key, cap in self.caps.items() if not cap.told and now >= cap.raised_at(key[1])]
         raised = False
         for key, cap in due:
             if used[key] < _USED * cap.amount:
@@ -197,7 +142,7 @@ class Finder:
             cap.amount += max(cap.amount * cap.step, 1.0 if key[0] == "requests" else 0.0)
             cap.step = min(_LARGEST_STEP, 2 * cap.step)
             if cap.step > _BOLD_STEP:
-                cap.hold = max(_FIRST_HOLD, cap.hold / 2)
+                cap.hold = max(FIRST_HOLD, cap.hold / 2)
             cap.changed_at = now
             cap.raised = True
             raised = True
@@ -236,7 +181,7 @@ class Finder:
             return False
         if refused.sent_at - self._refused_at < _SOON * key[1]:
             seen = min(known[key], refused.used[key])
-            self.caps[key] = Cap(max(1.0, (1 - _FIRST_CUT) * seen), refused.now, seen)
+            self.caps[key] = Cap(max(1.0, (1 - FIRST_CUT) * seen), refused.now, seen)
         return True
 
     def _first(self, refused: Refused) -> None:
@@ -263,7 +208,7 @@ class Finder:
             for key in missing:
                 self._adopt_one(key, used, refused.now, refused.dimension)
             if minute and refused.ran < MINUTE:
-                self._doubts = [refused.now + seconds for seconds in _DOUBTS_SECONDS]
+                self.doubts.plan(refused.now)
             if missing and not known:
                 return
         if nearest is not None:
@@ -298,8 +243,8 @@ class Finder:
             rate = max(_LOWEST_SEEN * used, min(used, self._passed[dimension] / between * window))
             cap.seen -= _WEIGHT * (used - rate)
         held = cap.seen * (1 + _SPREADS * cap.spread) if dimension == "tokens" else used  # requests are counted exactly
-        again = not cap.raised and refused.now < _raised_at(key, cap)
-        cap.cut = min(_LARGEST_CUT, 2 * cap.cut) if again else _FIRST_CUT
+        again = not cap.raised and refused.now < cap.raised_at(key[1])
+        cap.cut = min(_LARGEST_CUT, 2 * cap.cut) if again else FIRST_CUT
         cut = cap.cut if again or dimension == "tokens" else 0.0
         cap.amount = max(1.0, _LOWEST_CUT * cap.amount, min(cap.amount, held) * (1 - cut))
         paused = refused.hint if refused.hint is not None else min(1.0, window / 10)
@@ -307,7 +252,7 @@ class Finder:
             seldom = _REQUESTS_PER_RAISE / max(1.0, refused.used["requests", window])
             cap.hold = min(2 * cap.hold, max(1.0, seldom, _HOLD_PER_PAUSE * paused / window))
         cap.raised = False
-        cap.step = _FIRST_STEP
+        cap.step = FIRST_STEP
         cap.changed_at = refused.now
 
     def _adopt(self, window: float, used: Use, now: float, dimension: Dimension | None) -> None:
@@ -318,7 +263,3 @@ class Finder:
     def _adopt_one(self, key: Key, used: Use, now: float, dimension: Dimension | None) -> None:
         if dimension in (None, key[0]) and used[key] > 0:
             self.caps[key] = Cap(max(1.0, used[key]), now, used[key])
-
-
-def _raised_at(key: Key, cap: Cap) -> float:
-    return cap.changed_at + min(_LONGEST_HOLD_SECONDS, max(_LEAST_HOLD_SECONDS, cap.hold * key[1]))

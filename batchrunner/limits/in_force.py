@@ -7,7 +7,8 @@ log at once.
 from collections.abc import Iterable
 from dataclasses import replace
 
-from batchrunner.limits.found import KEYS, MINUTE, Cap, Finder, Refused, Use
+from batchrunner.limits.cap import KEYS, MINUTE, Cap, Use
+from batchrunner.limits.found import Finder, Refused
 from batchrunner.limits.sharing import Share
 from batchrunner.limits.told import Told
 from batchrunner.limits.window import GUARD_SECONDS, Key, Limit, Window
@@ -49,7 +50,7 @@ class InForce:
 
     def doubt_at(self, key: Key) -> float:
         """When this limit is to be left aside for a probe; infinity mostly."""
-        return _FOREVER if self.is_declared(key) else self.finder.doubt_at
+        return _FOREVER if self.is_declared(key) else self.finder.doubts.due_at
 
     def doubt(self, now: float) -> None:
         """Leave found limits by the minute aside for a while."""

@@ -3,19 +3,20 @@
 Pure: `now` is an argument, instants of any one monotonic clock. Nothing here waits; see limiter.
 """
 
-import math
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from batchrunner.limits.cap import MINUTE
 from batchrunner.limits.day import Day
 from batchrunner.limits.estimate import Estimate
-from batchrunner.limits.found import MINUTE, Refused
+from batchrunner.limits.found import Refused
 from batchrunner.limits.hints import Refusal
+from batchrunner.limits.in_flight import InFlight, Lease
 from batchrunner.limits.in_force import InForce
 from batchrunner.limits.pace import Pace
 from batchrunner.limits.pause import FIRST_SECONDS, Pause
-from batchrunner.limits.window import Key, Limit, Slot, Window, name_of
+from batchrunner.limits.window import Key, Limit, Window, name_of
 from batchrunner.records import Kind
 
 QUOTA_AFTER_SILENT_STEPS = 3
@@ -38,16 +39,6 @@ class Limits:
     tokens_per_day: float = FOREVER
     concurrency: int | None = None
     most_concurrency: int | None = None
-
-
-@dataclass(slots=True, eq=False)
-class Lease:
-    """Leave to send one try, from the instant it was taken until the try is over."""
-
-    taken_at: float
-    estimate: Estimate
-    entries: list[tuple[Window, Slot]]
-    day: str
 
 
 @dataclass(slots=True)
@@ -83,10 +74,7 @@ class Lane:
         self.head: tuple[float, float] | None = None  # tokens of the try that waits, and since when
         self.hungry: dict[Key, float] = {}
         self.promised = False  # between what was told to the book and its answer the parts are small
-        self._leases: dict[Lease, None] = {}
-        self._taken_at_sum = 0.0
-        self._variance = 0.0
-        self._shared_error = 0.0
+        self.out = InFlight()
         self._mean_tokens = 0.0
         self._was_full = False
         self._refusal_seconds = 0.0
@@ -94,7 +82,7 @@ class Lane:
     @property
     def in_flight(self) -> int:
         """Requests in flight."""
-        return len(self._leases)
+        return len(self.out)
 
     @property
     def seems_out_of_quota(self) -> bool:
@@ -108,16 +96,11 @@ class Lane:
 
     def cap(self, now: float) -> int:
         """Requests in flight at most, as things stand."""
-        return self.pace.cap(self.rate(), self._mean_age(now), found=not self.limits.windows)
+        return self.pace.cap(self.rate(), self.out.mean_age(now), found=not self.limits.windows)
 
     def rate(self) -> float:
         """Tries per second that the limits allow, declared and found."""
         return self.force.rate(self._mean_tokens)
-
-    def error(self, estimate: Estimate) -> float:
-        """Standard error, in tokens, of the estimates of this try and of those in flight together."""
-        shared = self._shared_error + estimate.shared_error
-        return math.sqrt(max(0.0, self._variance) + estimate.variance + shared * shared)
 
     def ready_at(self, estimate: Estimate, now: float) -> float:
         """The first instant at which a try may be sent; infinity where something has to happen first.
@@ -135,14 +118,14 @@ class Lane:
 
     def _in_the_way(self, estimate: Estimate, now: float) -> Iterator[tuple[float, str]]:
         """What a try may have to wait for: until when, and what it is."""
-        if now >= self.force.finder.doubt_at:
+        if now >= self.force.finder.doubts.due_at:
             self._doubt(now)
         if self.pause.step or self.pause.until > now:
             yield self._paused_until(now), "pause"
-        in_flight, rate, found = len(self._leases), self.rate(), not self.limits.windows
-        if in_flight >= self.pace.cap(rate, self._mean_age(now), found=found):
+        in_flight, rate, found = len(self.out), self.rate(), not self.limits.windows
+        if in_flight >= self.pace.cap(rate, self.out.mean_age(now), found=found):
             self._was_full = True
-            yield now + self.pace.room_in(in_flight, rate, self._mean_age(now), found=found), "requests in flight"
+            yield now + self.pace.room_in(in_flight, rate, self.out.mean_age(now), found=found), "requests in flight"
         for window in self.force.limited:
             at = self._window_ready_at(window, estimate, now)
             if at > now:
@@ -161,10 +144,7 @@ class Lane:
             for w in self.force.windows.values()
         ]
         lease = Lease(now, estimate, entries, self.day.take(tokens))
-        self._leases[lease] = None
-        self._taken_at_sum += now
-        self._variance += estimate.variance
-        self._shared_error += estimate.shared_error
+        self.out.add(lease)
         self._mean_tokens = self._mean_tokens or estimate.likely or tokens
         self.force.finder.passed(1.0, tokens)
         self.head = None
@@ -191,7 +171,7 @@ class Lane:
 
         Requests that it refused stay counted under declared limits, as some gateways count them.
         """
-        self._leave(lease)
+        self.out.remove(lease)
         tokens = lease.estimate.tokens
         change = 0.0 if counted is None else counted - tokens
         for window, slot in lease.entries:
@@ -217,7 +197,7 @@ class Lane:
         """The gateway answered: pauses that began before this try are over."""
         self._lift(lease.taken_at, now)
         searching = not self.force.limited and self.limits.concurrency is None
-        full = self._was_full or len(self._leases) + 1 >= self.cap(now)  # with the one that has just come back
+        full = self._was_full or len(self.out) + 1 >= self.cap(now)  # with the one that has just come back
         self.pace.answered(now - lease.taken_at, now, full=full, searching=searching)
         self._was_full = False
         self.force.look(now, may_raise=not self.pause.step)
@@ -227,7 +207,7 @@ class Lane:
         self._refusal_seconds = now - lease.taken_at
         begins = lease.taken_at >= self.pause.began
         if refusal.kind is Kind.CONCURRENCY:
-            self.pace.refused_for_concurrency(len(self._leases))
+            self.pace.refused_for_concurrency(len(self.out))
             self.pause.limited(lease.taken_at, now, hint=refusal.wait_seconds, jitter=jitter, first=_FIRST_PAUSE_SHARE)
             return
         if begins and (self.pause.step == 0 or self.force.finder.suspects):
@@ -287,7 +267,7 @@ class Lane:
         tokens = min(estimate.tokens, window.limit.amount)  # one that seems larger has a whole window to itself
         if not self.force.is_declared(key):
             return min(window.ready_at(tokens, now, 0.0, estimate.likely), self.force.doubt_at(key))
-        margin = min(_SIGMAS * self.error(estimate), _LARGEST_MARGIN * window.limit.amount)
+        margin = min(_SIGMAS * self.out.error(estimate), _LARGEST_MARGIN * window.limit.amount)
         self.largest_margin = max(self.largest_margin, margin)
         return window.ready_at(tokens, now, margin, estimate.likely)
 
@@ -303,26 +283,9 @@ class Lane:
 
     def _probe_passed_at(self) -> float:
         """When a try that is out since the pause began would have been refused by now; infinity where none is out."""
-        first = FOREVER
-        for lease in reversed(self._leases):
-            if lease.taken_at < self.pause.began:
-                break
-            first = lease.taken_at
+        first = self.out.first_since(self.pause.began)
         return first + max(_PASSED_AT_LEAST_SECONDS, _PASSED_AFTER * self._refusal_seconds)
 
     def _lift(self, sent_at: float, now: float) -> None:
         if self.pause.lift(sent_at):
             self.force.probe_passed(now)
-
-    def _leave(self, lease: Lease) -> None:
-        del self._leases[lease]
-        if self._leases:
-            self._taken_at_sum -= lease.taken_at
-            self._variance -= lease.estimate.variance
-            self._shared_error -= lease.estimate.shared_error
-        else:
-            self._taken_at_sum = self._variance = self._shared_error = 0.0
-
-    def _mean_age(self, now: float) -> float:
-        """Seconds for which those in flight have been out, in the mean."""
-        return now - self._taken_at_sum / len(self._leases) if self._leases else 0.0

@@ -10,7 +10,8 @@ from collections.abc import Callable
 import anyio
 
 from batchrunner.limits.estimate import Estimate
-from batchrunner.limits.lane import FOREVER, Lane, Lease
+from batchrunner.limits.in_flight import Lease
+from batchrunner.limits.lane import FOREVER, Lane
 
 _LONGEST_NAP_SECONDS = 60.0
 

@@ -36,9 +36,6 @@ class Reset:
         return datetime.combine(date.fromisoformat(day), at).timestamp()
 
 
-MIDNIGHT_UTC = Reset(0, 0, "UTC")
-
-
 class GatewayClock:
     """The gateway's wall clock as the Date headers of its replies tell it; the local clock only before the first.
 
@@ -69,11 +66,6 @@ class GatewayClock:
     def now(self, mono: float, wall: float) -> float:
         """Unix time. Once the gateway was heard it follows the monotonic clock: a `wall` that jumps moves nothing."""
         return mono + max(self._offset, self._offset_before) if self.heard else wall
-
-
-def next_reset(now: float) -> float:
-    """The next 00:00 UTC after `now`; both Unix time."""
-    return MIDNIGHT_UTC.next(now)
 
 
 def _days_around(unix: float) -> list[str]:

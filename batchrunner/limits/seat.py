@@ -1,71 +1,26 @@
-"""One process's seat at a lane: what it tells the book, what it makes of the book's page, what follows for the lane.
+"""One process's seat at a lane: what it tells the book, and what follows for the lane from the book's page.
 
-Three steps, so that the thread that waits for the file touches no lane: `notes` are taken from the lane, `decide` is
-pure and runs while nobody else can write, `apply` brings the decision back. Between the first and the last the lane
-admits no more than the notes promise.
+Three steps, so that the thread that waits for the file touches no lane: `notes` are taken from the lane, `decide` (in
+decide) is pure and runs while nobody else can write, `apply` brings the decision back. Between the first and the last
+the lane admits no more than the notes promise.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
-import msgspec
-
-from batchrunner.limits.account import Entry, Found, Page
-from batchrunner.limits.day import LEASE_LEAST, LEASE_SECONDS, DayLease, Spent, lease_of
+from batchrunner.limits.account import Found
+from batchrunner.limits.day import LEASE_LEAST, LEASE_SECONDS, Spent
+from batchrunner.limits.decide import MEMBER_SECONDS, Decision, Notes
 from batchrunner.limits.in_force import UNLIMITED
 from batchrunner.limits.lane import Lane
 from batchrunner.limits.quota import GatewayClock, Reset
-from batchrunner.limits.sharing import Member, Part, Share, meet
+from batchrunner.limits.sharing import Member, Part
 from batchrunner.limits.window import Key, Window
 
 BEAT_SECONDS = 0.2
-MEMBER_SECONDS = 0.6
 UNHEARD_SECONDS = 60.0
-AHEAD_SECONDS = 26 * 3600.0  # a day further ahead of the gateway's clock than this is none
 _PROMISE_SECONDS = 0.05
 _HUNGRY_SECONDS = 1.0
 _MODEST_HEADROOM = 1.25
 _FOREVER = float("inf")
 _ROUNDING = 1e-6
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Notes:
-    """What a process brings to the book. `unix`: the gateway's time; `heard`: whether by its own Date headers,
-    `first_heard` since the last notes;
-    `unheard`: what was spent, but may be of another day than its name;
-    `want_*`, `need`: of today, on lease and for the next try; `busy`: tries are out that may give tokens back."""
-
-    member: Member
-    spent: Mapping[str, Spent]
-    unheard: Mapping[str, Spent]
-    unix: float
-    heard: bool
-    first_heard: bool
-    reset: Reset
-    requests_per_day: float
-    tokens_per_day: float
-    want_requests: float
-    want_tokens: float
-    need: float
-    busy: bool
-    found: list[Found]
-    found_at: float
-    gone_until: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What the page means for the lane; `entry` is what was written."""
-
-    entry: Entry
-    shares: dict[Key, Share]
-    lease: DayLease
-    others_hold: bool
-    first_heard: bool
-    found: list[Found] | None
-    found_at: float
-    gone_until: float
 
 
 class Seat:
@@ -94,30 +49,14 @@ class Seat:
         """What is to be told now. `ending`: nothing more will be admitted."""
         lane, unix = self.lane, self.clock.now(now, wall)
         parts = [self._part(window, now) for window in lane.force.windows.values()]
-        found = {key: cap.amount for key, cap in lane.force.finder.caps.items() if not cap.told}
-        if found != self._known:
-            self._known, self._found_at = found, wall
-        recent = max(0.0, lane.sums.requests - self._requests_before)
-        lasted = max(BEAT_SECONDS, now - self._noted_at)
-        self._requests_before, self._noted_at = lane.sums.requests, now
-        ahead = LEASE_LEAST + recent / lasted * LEASE_SECONDS
-        need = lane.head[0] if lane.head is not None and not ending else 0.0
+        found = self._found_now(wall)
+        ahead = 0.0 if ending else self._ahead(now)
         told, self._tell_gone = self._tell_gone, None
         lane.promised = True
         first_heard = self.clock.heard and not self._heard_before
         spent = self._hand_in(now, unix, ending=ending)
-        promised = Spent() if ending else self._day_promise(now)
         return Notes(
-            member=Member(
-                at=now,
-                until=now if ending else now + MEMBER_SECONDS,
-                parts=parts,
-                paused_until=lane.pause.until if lane.pause.until > now else None,
-                day=lane.day.name,
-                day_requests=promised.requests,
-                day_tokens=promised.tokens,
-                day_hungry=lane.day.hungry,
-            ),
+            member=self._member(parts, now, ending=ending),
             spent=spent,
             unheard=self._unheard,
             unix=unix,
@@ -126,13 +65,42 @@ class Seat:
             reset=self.reset,
             requests_per_day=lane.day.requests_limit,
             tokens_per_day=lane.day.tokens_limit,
-            want_requests=0.0 if ending else ahead,
-            want_tokens=0.0 if ending else ahead * max(1.0, lane.mean_tokens),
-            need=need,
+            want_requests=ahead,
+            want_tokens=ahead * max(1.0, lane.mean_tokens),
+            need=lane.head[0] if lane.head is not None and not ending else 0.0,
             busy=lane.in_flight > 0,
-            found=[Found(dimension=key[0], window_seconds=key[1], amount=amount) for key, amount in found.items()],
+            found=found,
             found_at=self._found_at,
             gone_until=told,
+        )
+
+    def _found_now(self, wall: float) -> list[Found]:
+        """The limits found by now; `_found_at` says since when."""
+        found = {key: cap.amount for key, cap in self.lane.force.finder.caps.items() if not cap.told}
+        if found != self._known:
+            self._known, self._found_at = found, wall
+        return [Found(dimension=key[0], window_seconds=key[1], amount=amount) for key, amount in found.items()]
+
+    def _ahead(self, now: float) -> float:
+        """Requests to have on lease of the day: what is sent in a second, as things went since the last notes."""
+        recent = max(0.0, self.lane.sums.requests - self._requests_before)
+        lasted = max(BEAT_SECONDS, now - self._noted_at)
+        self._requests_before, self._noted_at = self.lane.sums.requests, now
+        return LEASE_LEAST + recent / lasted * LEASE_SECONDS
+
+    def _member(self, parts: list[Part], now: float, *, ending: bool) -> Member:
+        """This process as the others are to see it."""
+        lane = self.lane
+        promised = Spent() if ending else self._day_promise(now)
+        return Member(
+            at=now,
+            until=now if ending else now + MEMBER_SECONDS,
+            parts=parts,
+            paused_until=lane.pause.until if lane.pause.until > now else None,
+            day=lane.day.name,
+            day_requests=promised.requests,
+            day_tokens=promised.tokens,
+            day_hungry=lane.day.hungry,
         )
 
     def _hand_in(self, now: float, unix: float, *, ending: bool) -> dict[str, Spent]:
@@ -206,85 +174,3 @@ class Seat:
         rate = self.lane.rate()
         requests = max(1.0, (0.0 if rate == _FOREVER else rate) * _PROMISE_SECONDS)
         return day.promise(requests, requests * max(1.0, self.lane.mean_tokens), need=head[0] if head else None)
-
-
-def decide(notes: Notes, page: Page, now: float) -> Decision:
-    """What the page means, and the entry to write. Pure."""
-    shares = meet(notes.member, page.others, now)
-    day, discard = _today(notes, page)
-    lease, others_hold = _day_lease(notes, page, day, discard, now)
-    parts = [
-        msgspec.structs.replace(part, held=shares[part.key].held, pending=_pending(part, shares[part.key]))
-        for part in notes.member.parts
-    ]
-    kept = notes.unheard.get(day, Spent())
-    paused = [member.paused_until for member in (notes.member, *page.others) if member.paused_until is not None]
-    member = msgspec.structs.replace(
-        notes.member,
-        parts=parts,
-        paused_until=max(paused, default=None),
-        day=day,
-        day_requests=kept.requests + (lease.requests if notes.requests_per_day < _FOREVER else 0.0),
-        day_tokens=kept.tokens + (lease.tokens if notes.tokens_per_day < _FOREVER else 0.0),
-    )
-    gone_until = page.gone_until if notes.gone_until is None else notes.gone_until
-    newer = notes.found_at > page.found_at
-    entry = Entry(
-        member=member,
-        spent=dict(notes.spent),
-        discard=discard,
-        found=notes.found if newer else None,
-        found_at=notes.found_at,
-        gone_until=notes.gone_until,
-    )
-    found = None if newer else page.found
-    return Decision(entry, shares, lease, others_hold, notes.first_heard, found, page.found_at, gone_until)
-
-
-def _pending(part: Part, share: Share) -> float:
-    """What may come to this part until the lease ends: at its pace, with a burst or a large unit on top."""
-    if part.amount >= UNLIMITED:
-        return 0.0
-    return part.pending + share.amount * share.rate_share / part.span * MEMBER_SECONDS
-
-
-def _today(notes: Notes, page: Page) -> tuple[str, list[str]]:
-    """The day it is, never an earlier one than the book knows; and the book's days that are none."""
-    day = notes.reset.day(notes.unix)
-    discard = [one for one in page.days if notes.heard and notes.reset.begins(one) > notes.unix + AHEAD_SECONDS]
-    latest = max((one for one in page.days if one not in discard), default=day)
-    return max(day, latest), discard
-
-
-def _day_lease(notes: Notes, page: Page, day: str, discard: list[str], now: float) -> tuple[DayLease, bool]:
-    """What this process may take from today until it looks again."""
-    begins = notes.reset.begins(day)
-    ends_at = now + notes.reset.next(max(notes.unix, begins)) - notes.unix
-    used = Spent() if day in discard else page.days.get(day, Spent())
-    mine = notes.spent.get(day) or notes.unheard.get(day) or Spent()
-    others = [other for other in page.others if other.until > now and other.day == day]
-    hungry = sum(other.day_hungry for other in others)
-    leased = Spent(sum(other.day_requests for other in others), sum(other.day_tokens for other in others))
-    left_requests = notes.requests_per_day - used.requests - mine.requests - leased.requests
-    left_tokens = notes.tokens_per_day - used.tokens - mine.tokens - leased.tokens
-    promised = notes.member if notes.member.day == day else Member(at=0.0, until=0.0)
-    requests = lease_of(
-        left=left_requests,
-        want=notes.want_requests,
-        need=1.0 if notes.want_requests else 0.0,
-        promised=promised.day_requests,
-        hungry_others=hungry,
-    )
-    tokens = lease_of(
-        left=left_tokens,
-        want=notes.want_tokens,
-        need=notes.need,
-        promised=promised.day_tokens,
-        hungry_others=hungry,
-    )
-    others_hold = notes.busy or any(
-        (other.day_requests >= 1 or notes.requests_per_day == _FOREVER)
-        and (other.day_tokens > 0 or notes.tokens_per_day == _FOREVER)
-        for other in others
-    )
-    return DayLease(day, ends_at, requests, tokens, left_requests, left_tokens), others_hold

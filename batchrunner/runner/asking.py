@@ -14,7 +14,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_
 
 from batchrunner.chat.verdict import LaneHistory, UnitHistory, Verdict, judge
 from batchrunner.limits.hints import DAILY_SECONDS, Refusal
-from batchrunner.limits.lane import Lease
+from batchrunner.limits.in_flight import Lease
 from batchrunner.limits.limiter import SendingStoppedError
 from batchrunner.records import Failure, HttpReply, Kind, Request, Usage
 from batchrunner.runner.ending import End, Ending

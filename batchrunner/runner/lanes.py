@@ -13,10 +13,11 @@ from anyio.abc import TaskGroup
 from batchrunner.errors import StorageError
 from batchrunner.job.schema import LimitsTable
 from batchrunner.limits.account import Book
+from batchrunner.limits.decide import Decision, Notes, decide
 from batchrunner.limits.lane import FOREVER, Lane, Limits
 from batchrunner.limits.limiter import Limiter
 from batchrunner.limits.quota import GatewayClock, Reset
-from batchrunner.limits.seat import BEAT_SECONDS, Decision, Notes, Seat, decide
+from batchrunner.limits.seat import BEAT_SECONDS, Seat
 from batchrunner.limits.window import Dimension, Limit
 from batchrunner.report.bounds import LaneUse, use_of
 

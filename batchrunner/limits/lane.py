@@ -28,6 +28,7 @@ _PASSED_AFTER = 3.0  # times what a refusal takes
 _PASSED_AT_LEAST_SECONDS = 0.25
 _FIRST_PAUSE_SHARE = 0.03
 FOREVER = float("inf")
+IN_FLIGHT = "requests in flight"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +126,7 @@ class Lane:
         in_flight, rate, found = len(self.out), self.rate(), not self.limits.windows
         if in_flight >= self.pace.cap(rate, self.out.mean_age(now), found=found):
             self._was_full = True
-            yield now + self.pace.room_in(in_flight, rate, self.out.mean_age(now), found=found), "requests in flight"
+            yield now + self.pace.room_in(in_flight, rate, self.out.mean_age(now), found=found), IN_FLIGHT
         for window in self.force.limited:
             at = self._window_ready_at(window, estimate, now)
             if at > now:

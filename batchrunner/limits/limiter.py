@@ -11,7 +11,7 @@ import anyio
 
 from batchrunner.limits.estimate import Estimate
 from batchrunner.limits.in_flight import Lease
-from batchrunner.limits.lane import FOREVER, Lane
+from batchrunner.limits.lane import FOREVER, IN_FLIGHT, Lane
 
 _LONGEST_NAP_SECONDS = 60.0
 
@@ -33,6 +33,7 @@ class Limiter:
         self._line: deque[anyio.Event] = deque()
         self._changed = anyio.Event()
         self._closed = anyio.Event()
+        self._full_since: float | None = None  # with nobody in the line: as many senders as may be in flight
 
     @property
     def waiting(self) -> int:
@@ -44,7 +45,8 @@ class Limiter:
         if not self._line and not self._closed.is_set():
             now = self.clock()
             if self.lane.ready_at(estimate, now) <= now:
-                return self.lane.take(estimate, now)
+                return self._take(estimate, now)
+        self._count_full(waits=True)
         return await self._admit_in_turn(estimate)
 
     def may_write(self, lease: Lease) -> bool:
@@ -57,6 +59,7 @@ class Limiter:
 
     def wake(self) -> None:
         """The lane has changed: let the head of the line ask it again."""
+        self._count_full()
         if self._line:
             self._changed.set()
 
@@ -92,7 +95,7 @@ class Limiter:
             now = self.clock()
             ready = lane.ready_at(estimate, now)
             if ready <= now:
-                return lane.take(estimate, now)
+                return self._take(estimate, now)
             if ready == FOREVER:
                 self.starving.set()
             self._changed = anyio.Event()
@@ -100,6 +103,21 @@ class Limiter:
             with anyio.move_on_after(min(ready - now, _LONGEST_NAP_SECONDS)):
                 await self._changed.wait()
             lane.sums.bound[why] += self.clock() - now
+
+    def _take(self, estimate: Estimate, now: float) -> Lease:
+        lease = self.lane.take(estimate, now)
+        if len(self._line) <= 1 and self.lane.in_flight >= self.lane.cap(now):
+            self._full_since = now
+        return lease
+
+    def _count_full(self, *, waits: bool = False) -> None:
+        """The time with all room in flight used and nobody in the line ends: it counts as if somebody had waited."""
+        if self._full_since is None:
+            return
+        now = self.clock()
+        if waits or self.lane.in_flight < self.lane.cap(now):
+            self.lane.sums.bound[IN_FLIGHT] += now - self._full_since
+            self._full_since = None
 
     def _refuse_when_closed(self) -> None:
         if self._closed.is_set():

@@ -133,6 +133,24 @@ def test_a_refusal_of_a_raised_amount_brings_it_back_to_what_it_held() -> None:
     assert 98 <= finder.caps[RPS].amount <= 100
 
 
+def test_a_small_raise_that_was_refused_is_taken_back_though_the_window_held_more() -> None:
+    finder = by_the_second((100, 0))
+    assert finder.raise_used(5.0, held(100, 4500))
+    finder.passed(500.0, 0.0)
+    finder.refused(refused(9.0, held(101, 4500), hint=0.1))
+    assert finder.caps[RPS].amount == 100
+
+
+def test_a_raise_whose_refusal_cost_a_whole_window_is_tried_again_ten_windows_later_at_the_earliest() -> None:
+    for pause, windows in ((0.1, 4), (1.0, 10)):
+        finder = by_the_second((100, 0))
+        assert finder.raise_used(5.0, held(100, 4500))
+        finder.passed(500.0, 0.0)
+        finder.refused(refused(9.0, held(100, 4500), hint=pause))
+        assert not finder.raise_used(9.0 + windows - 0.1, held(100, 4500))
+        assert finder.raise_used(9.0 + windows + 0.1, held(100, 4500))
+
+
 def test_refusals_that_follow_one_another_cut_deeper_each_time() -> None:
     finder = by_the_second((100, 0))
     amounts = [100.0]

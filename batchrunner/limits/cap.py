@@ -21,7 +21,7 @@ Use = dict[Key, float]
 class Cap:
     """One limit as found. `seen`: the mean of what it held at refusals, `spread`: by what share that varied, over so
     many `refusals`; `step`: by how much it is raised next; `hold`: windows to wait before; `cut`: by how much it was
-    lowered last; `raised`: since then; `told`: by headers."""
+    lowered last; `raised`: since then, from what was `before`; `told`: by headers."""
 
     amount: float
     changed_at: float
@@ -32,6 +32,7 @@ class Cap:
     hold: float = FIRST_HOLD
     cut: float = FIRST_CUT
     raised: bool = False
+    before: float = 0.0
     told: bool = False
 
     def note(self, used: float) -> None:

@@ -8,7 +8,7 @@ that binds, it is raised a little from time to time, and more boldly for as long
 
 Amounts of tokens are noisy, as nobody knows before what an answer will use: a limit of a second that holds fifty rows
 refuses at 90 % of it or at 100 %. So a refusal lowers an amount by a little, by twice as much each time one follows
-another before it was raised; and raises come as seldom as the pause is long that they may cost.
+another before it was raised; and raises come as seldom as the pause is long that they cost.
 
 Two refusals in a short time: what passed between them is what the gateway forgets in that time, whatever its kind.
 So a bucket, which lets a whole stored window pass at first, is seen through at its second refusal.
@@ -30,7 +30,9 @@ _SPREADS = 1.5  # above the mean
 _EXPLAINED = 0.8
 _LOWEST_CUT, _LOWEST_SEEN = 0.5, 0.8
 _BOLD_STEP, _LARGEST_STEP = 0.04, 0.25
-_HOLD_PER_PAUSE = 40  # a refused raise costs a pause; to wait longer would cost as much where limits are noisy
+# Windows to hold after a refused raise, a window that its pause cost: to wait longer than the second would cost as much
+# where limits are noisy.
+_LEAST_HOLD_PER_PAUSE, _HOLD_PER_PAUSE = 10, 40
 _WEIGHT = 2 / 3  # of a rate that two refusals show
 _SEEN_THROUGH = 3  # refusals
 _USED = 0.9
@@ -139,6 +141,7 @@ class Finder:
         for key, cap in due:
             if used[key] < _USED * cap.amount:
                 continue
+            cap.before = cap.amount
             cap.amount += max(cap.amount * cap.step, 1.0 if key[0] == "requests" else 0.0)
             cap.step = min(_LARGEST_STEP, 2 * cap.step)
             if cap.step > _BOLD_STEP:
@@ -246,11 +249,14 @@ class Finder:
         again = not cap.raised and refused.now < cap.raised_at(key[1])
         cap.cut = min(_LARGEST_CUT, 2 * cap.cut) if again else FIRST_CUT
         cut = cap.cut if again or dimension == "tokens" else 0.0
+        if cap.raised and dimension == "requests":  # a small raise is taken back
+            held = min(held, max(cap.before, (1 - _BOLD_STEP) * held))
         cap.amount = max(1.0, _LOWEST_CUT * cap.amount, min(cap.amount, held) * (1 - cut))
         paused = refused.hint if refused.hint is not None else min(1.0, window / 10)
         if cap.raised:
             seldom = _REQUESTS_PER_RAISE / max(1.0, refused.used["requests", window])
-            cap.hold = min(2 * cap.hold, max(1.0, seldom, _HOLD_PER_PAUSE * paused / window))
+            longest = max(1.0, seldom, _HOLD_PER_PAUSE * paused / window)
+            cap.hold = min(longest, max(2 * cap.hold, _LEAST_HOLD_PER_PAUSE * paused / window))
         cap.raised = False
         cap.step = FIRST_STEP
         cap.changed_at = refused.now

@@ -14,7 +14,7 @@ from statistics import median, quantiles
 from tests.virtual import Scene, Seen, play
 
 SEED = 7
-KNOWN_SCENES, UNKNOWN_SCENES = 300, 120
+KNOWN_SCENES, UNKNOWN_SCENES = 750, 300
 ENDLESS = 10**9
 _GUARD = 0.05
 _KINDS = ("rolling", "fixed", "bucket")

@@ -109,6 +109,12 @@ def test_a_limit_that_does_not_bind_is_not_raised() -> None:
     assert finder.raise_used(1000.0, held(95, 4800))
 
 
+def test_a_limit_of_two_is_raised_though_one_is_all_that_its_window_holds() -> None:
+    finder = by_the_second((2, 0))
+    assert finder.raise_used(1000.0, held(1, 60))
+    assert finder.caps[RPS].amount == 3
+
+
 def test_a_raise_that_was_refused_is_tried_again_later_than_the_one_before() -> None:
     finder, now, waits = by_the_second((100, 0)), 0.0, []
     for _ in range(5):
@@ -149,6 +155,26 @@ def test_a_raise_whose_refusal_cost_a_whole_window_is_tried_again_ten_windows_la
         finder.refused(refused(9.0, held(100, 4500), hint=pause))
         assert not finder.raise_used(9.0 + windows - 0.1, held(100, 4500))
         assert finder.raise_used(9.0 + windows + 0.1, held(100, 4500))
+
+
+def test_a_window_in_which_nothing_had_passed_after_all_is_no_limit() -> None:
+    finder = Finder()
+    finder.refused(refused(100.0, held(1, 50, 600, 30_000), ran=100.0))
+    assert set(finder.caps) == {RPS, RPM, TPS, TPM}
+    finder.also_refused(99.99, 600.0)
+    assert found(finder) == {RPM: 49.0, TPM: 29_400.0}
+
+
+def test_a_refused_raise_of_a_minute_waits_little_longer_for_a_dear_refusal() -> None:
+    waits = []
+    for pause in (1.0, 60.0):
+        finder = Finder()
+        finder.refused(refused(0.0, held(5, 100), hint=30.0))
+        assert finder.raise_used(70.0, held(5, 100))
+        finder.passed(500.0, 0.0)
+        finder.refused(refused(200.0, held(5, 100), hint=pause))
+        waits.append(next(now for now in range(2000) if finder.raise_used(200.0 + now, held(5, 100))))
+    assert max(waits) <= 1.5 * min(waits)
 
 
 def test_refusals_that_follow_one_another_cut_deeper_each_time() -> None:

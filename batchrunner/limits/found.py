@@ -131,18 +131,26 @@ class Finder:
                 used[key] = max(0.0, used[key] - amount)
             cap = self.caps.get(key)
             if cap is not None and cap.refusals == 1 and not cap.told:
-                cap.amount = max(1.0, cap.amount - amount)
-                cap.seen = max(1.0, cap.seen - amount)
+                self._take_back(key, cap, amount)
+
+    def _take_back(self, key: Key, cap: Cap, amount: float) -> None:
+        """Less had passed than was thought. A window in which nothing had was not full: that is no limit."""
+        if cap.amount - amount < 1.0 and len(self.caps) > 1:
+            del self.caps[key]
+            return
+        cap.amount = max(1.0, cap.amount - amount)
+        cap.seen = max(1.0, cap.seen - amount)
 
     def raise_used(self, now: float, used: Use) -> bool:
         """Raise what has bound for long enough without a refusal; whether anything changed."""
         due = [(key, cap) for key, cap in self.caps.items() if not cap.told and now >= cap.raised_at(key[1])]
         raised = False
         for key, cap in due:
-            if used[key] < _USED * cap.amount:
+            one = 1.0 if key[0] == "requests" else 0.0
+            if used[key] < min(_USED * cap.amount, cap.amount - one):  # of two a second one is often all that is seen
                 continue
             cap.before = cap.amount
-            cap.amount += max(cap.amount * cap.step, 1.0 if key[0] == "requests" else 0.0)
+            cap.amount += max(cap.amount * cap.step, one)
             cap.step = min(_LARGEST_STEP, 2 * cap.step)
             if cap.step > _BOLD_STEP:
                 cap.hold = max(FIRST_HOLD, cap.hold / 2)
@@ -256,7 +264,8 @@ class Finder:
         if cap.raised:
             seldom = _REQUESTS_PER_RAISE / max(1.0, refused.used["requests", window])
             longest = max(1.0, seldom, _HOLD_PER_PAUSE * paused / window)
-            cap.hold = min(longest, max(2 * cap.hold, _LEAST_HOLD_PER_PAUSE * paused / window))
+            dear = min(MINUTE, _LEAST_HOLD_PER_PAUSE * min(paused, window)) / window  # what is too low has to grow back
+            cap.hold = min(longest, max(2 * cap.hold, dear))
         cap.raised = False
         cap.step = FIRST_STEP
         cap.changed_at = refused.now

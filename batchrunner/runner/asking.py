@@ -31,12 +31,7 @@ _ASIDE_SECONDS = 0.5
 LOOK_AGAIN_SECONDS = 1800.0  # whether a quota that seems gone is: others may have used it
 
 Record = Callable[[Entry, int | None], Awaitable[None]]
-_STOPPING = {
-    Kind.REFUSED: End.REFUSED,
-    Kind.BILLING: End.REFUSED,
-    Kind.REDIRECTED: End.MISCONFIGURED,
-}
-_REFUSALS = frozenset({Kind.RATE_LIMITED, Kind.CONCURRENCY, Kind.DAILY_LIMIT})
+_STOPPING = {Kind.REFUSED: End.REFUSED, Kind.BILLING: End.REFUSED, Kind.REDIRECTED: End.MISCONFIGURED}
 
 
 class Patience(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,7 +4,7 @@ import time
 from dataclasses import replace
 
 from batchrunner.limits.estimate import Estimate, Estimator
-from batchrunner.limits.lane import Lease
+from batchrunner.limits.in_flight import Lease
 from batchrunner.limits.spans import gateway_time
 from batchrunner.limits.told import told_limits
 from batchrunner.records import HttpReply, Kind, Request

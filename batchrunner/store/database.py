@@ -25,8 +25,11 @@ _ADD_TRY = "INSERT INTO tries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _FIRST_FAILURE = (
     "SELECT 'row ' || number || ': ' || message FROM units WHERE ok = 0 AND number < ? ORDER BY number LIMIT 1"
 )
+_ENDED = "SELECT number FROM units WHERE number >= ? AND number < ? ORDER BY number"
+_COUNT = "SELECT count(*), total(ok) FROM units WHERE number >= ? AND number < ?"
+_BODIES = "SELECT number, outcome FROM bodies WHERE number >= ? AND number < ? ORDER BY number LIMIT ?"
 _ROWS_AT_ONCE = 512
-
+_NO_END = 2**63 - 1
 
 _NO_USAGE = Usage()
 
@@ -95,10 +98,18 @@ class Store:
         """Remember it durably."""
         self._all("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
 
-    def ended(self) -> Iterator[int]:
-        """The numbers of all units that have ended, in order."""
+    def facts(self, prefix: str) -> dict[str, str]:
+        """What the run remembers under names that begin so, by name."""
+        return dict(self._all("SELECT name, value FROM facts WHERE substr(name, 1, ?) = ?", (len(prefix), prefix)))
+
+    def forget(self, name: str) -> None:
+        """Remember it no longer."""
+        self._all("DELETE FROM facts WHERE name = ?", (name,))
+
+    def ended(self, first: int = 0, end: int = _NO_END) -> Iterator[int]:
+        """The numbers, from `first` to below `end`, of the units that have ended, in order."""
         with self._reading():
-            for row in self._db.execute("SELECT number FROM units ORDER BY number"):
+            for row in self._db.execute(_ENDED, (first, end)):
                 yield row[0]
 
     def digests(self) -> Iterator[tuple[int, bytes | None]]:
@@ -134,12 +145,27 @@ class Store:
             self._db.execute("DELETE FROM bodies")
 
     def outcomes(self, total: int) -> Iterator[bytes]:
-        """The output rows, as JSON, of the units below `total`, in order."""
+        """The output rows, as JSON, of the units below `total` whose bodies are here, in order."""
+        return (body for _, body in self.bodies(0, total))
+
+    def bodies(self, first: int, end: int) -> Iterator[tuple[int, bytes]]:
+        """Number and output row of the units from `first` to below `end` whose bodies are here, in order.
+
+        Read in pieces, so that the log of a store at work (the WAL) is not kept from being taken over meanwhile.
+        """
+        while rows := self._all(_BODIES, (first, end, _ROWS_AT_ONCE)):
+            yield from rows
+            first = rows[-1][0] + 1
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Around several readings that must agree while another connection writes. Not for writing."""
         with self._reading():
-            rows = self._db.execute("SELECT outcome FROM bodies WHERE number < ? ORDER BY number", (total,))
-            while batch := rows.fetchmany(_ROWS_AT_ONCE):
-                for row in batch:
-                    yield row[0]
+            self._db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._db.execute("ROLLBACK")
 
     def totals(self, total: int) -> Totals:
         """Count the units below `total` and sum all tries."""
@@ -165,6 +191,11 @@ class Store:
                 "SELECT finish_reason, count(*) FROM tries WHERE finish_reason NOT NULL GROUP BY 1"
             ),
         )
+
+    def count(self, first: int, end: int) -> tuple[int, int]:
+        """How many units from `first` to below `end` have ended, and how many of them were answered."""
+        ended, ok = self._all(_COUNT, (first, end))[0]
+        return ended, int(ok)
 
     def usage_by_day(self) -> dict[str, DayUsage]:
         """Tries and tokens by the UTC day on which they were sent."""

@@ -54,16 +54,17 @@ class GivenUpError(Exception):
 
 class PartedOutput:
     """The folder of parts of a run that works in `run_dir`, over a connection of its own. Used by one thread at a
-    time, after `take_up`. `given_up` may be set by any: what is being written is dropped then."""
+    time, after `take_up`. `given_up` may be set by any: what is being written is dropped then. `overwrite` allows to
+    replace files of the parts' names that are not ours."""
 
-    def __init__(self, run_dir: Path, folder: Path, *, total: int, part_rows: int | None, may_overwrite: bool) -> None:
+    def __init__(self, run_dir: Path, folder: Path, *, total: int, part_rows: int | None, overwrite: bool) -> None:
         self.given_up = False
         self.part_rows = part_rows or PART_ROWS
         self._asked_rows = part_rows
         self._run_dir = run_dir
         self._folder = folder
         self._total = total
-        self._may_overwrite = may_overwrite
+        self._overwrite = overwrite
         self._store = PartedStore(run_dir)
         self._published = published_in(self._store)
         self._suffix = suffix_of(folder)
@@ -94,7 +95,8 @@ class PartedOutput:
         path = self._folder / part_name(index, self._suffix)
         if index in self._published:
             self._write_manifest(without=index)
-        with sealed_part(path, self._rows(index), replace=self._may_replace(index)) as (size, sha256):
+        may_replace = index in self._published or self._overwrite
+        with sealed_part(path, self._rows(index), replace=may_replace) as (size, sha256):
             part = self._part(path.name, first, end, size, sha256)
             self._store.remember(_BEGUN, msgspec.json.encode(part).decode())
         self._keep(index, part)
@@ -129,10 +131,14 @@ class PartedOutput:
         remember_layout(self._store, Layout(folder=folder, part_rows=self.part_rows, suffix=self._suffix))
 
     def _adopt_begun(self) -> None:
-        """A part whose file took its place before the store could say so."""
-        begun = self._begun()
-        if begun is not None and is_intact(self._folder / begun.name, begun):
+        """A part whose file took its place before the store could say so. Any other file there is not ours."""
+        fact = self._store.fact(_BEGUN)
+        if fact is None:
+            return
+        begun = msgspec.json.decode(fact, type=Part)
+        if is_intact(self._folder / begun.name, begun):
             self._keep(begun.first_row // self.part_rows, begun)
+        self._store.forget(_BEGUN)
 
     def _check_in_place(self) -> None:
         """StorageError where a part was taken away or changed, unless all of its rows are in the store as well."""
@@ -196,16 +202,6 @@ class PartedOutput:
     def _part(self, name: str, first: int, end: int, size: int, sha256: str) -> Part:
         units, ok = self._store.count(first, end)
         return Part(name=name, first_row=first, units=units, ok=ok, failed=units - ok, bytes=size, sha256=sha256)
-
-    def _may_replace(self, index: int) -> bool:
-        """Whether a file in the part's place would be ours, or may be overwritten."""
-        begun = self._begun()
-        was_begun = begun is not None and begun.first_row == self._range(index)[0]
-        return index in self._published or was_begun or self._may_overwrite
-
-    def _begun(self) -> Part | None:
-        fact = self._store.fact(_BEGUN)
-        return None if fact is None else msgspec.json.decode(fact, type=Part)
 
     def _keep(self, index: int, part: Part) -> None:
         published = Published(part=part, stamp=stamp_of(self._folder / part.name))

@@ -97,7 +97,7 @@ async def run_job(job: Job, settings: Settings, *, key: Secret, watch: Watch) ->
         check_room(settings.run_dir, job.output_path.parent)
         folder.begin(prepared.identity, lambda: prepared.drift_from(folder.store.digests), settings.on_drift)
         folder.remember_scanned(prepared.scanned)
-        with _parted(folder, prepared.total, settings.part_rows) as parts:
+        with _parted(folder, prepared.total, settings) as parts:
             publisher = None if parts is None else Publisher(parts, await to_thread.run_sync(parts.take_up))
             run = _Run(job=job, settings=settings, prepared=prepared, folder=folder, publisher=publisher)
             return await run.to_its_end(key, watch, write=parts.finish if parts else run.write_file)
@@ -215,13 +215,13 @@ async def _stop_on_signal(loop: Loop) -> None:
 
 
 @contextmanager
-def _parted(folder: RunFolder, total: int, part_rows: int | None) -> Iterator[PartedOutput | None]:
+def _parted(folder: RunFolder, total: int, settings: Settings) -> Iterator[PartedOutput | None]:
     """The output, where it is a folder of parts."""
     if not folder.in_parts:
         yield None
         return
     parts = PartedOutput(
-        folder.path, folder.output, total=total, part_rows=part_rows, may_overwrite=folder.may_overwrite
+        folder.path, folder.output, total=total, part_rows=settings.part_rows, overwrite=settings.overwrite
     )
     with closing(parts):
         yield parts

@@ -160,7 +160,7 @@ def open_run_folder(
             _set_aside(*([output] if in_parts and ours else []), path)
             locks.append(_lock(path))
             folder = RunFolder(path, output=output, in_parts=in_parts)
-            if ours:
+            if ours and not in_parts:
                 folder.inherit_output()
         try:
             folder.may_overwrite = ours or overwrite

@@ -136,8 +136,10 @@ class PartedOutput:
         if fact is None:
             return
         begun = msgspec.json.decode(fact, type=Part)
-        if is_intact(self._folder / begun.name, begun):
-            self._keep(begun.first_row // self.part_rows, begun)
+        index = begun.first_row // self.part_rows
+        known = self._published.get(index)
+        if (known is None or known.part != begun) and is_intact(self._folder / begun.name, begun):
+            self._keep(index, begun)
         self._store.forget(_BEGUN)
 
     def _check_in_place(self) -> None:

@@ -23,9 +23,9 @@ class PartedStore(Store):
         return bool(self._all(f"SELECT 1 FROM bodies WHERE {_BETWEEN} LIMIT 1", (first, end)))  # noqa: S608
 
     def holds_all_bodies(self, first: int, end: int) -> bool:
-        """Whether the body of every unit from `first` to below `end` is here."""
-        count: int = self._all(f"SELECT count(*) FROM bodies WHERE {_BETWEEN}", (first, end))[0][0]  # noqa: S608
-        return count == end - first
+        """Whether the body of every unit from `first` to below `end` that has ended is here."""
+        bodies: int = self._all(f"SELECT count(*) FROM bodies WHERE {_BETWEEN}", (first, end))[0][0]  # noqa: S608
+        return bodies == self.count(first, end)[0]
 
     def put_back(self, rows: Iterable[tuple[int, bytes]]) -> None:
         """Keep the bodies of these units, in one commit: of those that have ended, and where none newer is here."""

@@ -297,6 +297,26 @@ def test_a_part_stays_as_it_is_until_the_units_asked_again_have_ended(bench: Ben
     assert gateway.ledger()["arrivals"] == 70
 
 
+def test_a_reader_of_the_manifest_never_sees_a_part_that_is_not_as_it_says(bench: Bench, simulate: Simulate) -> None:
+    gateway = simulate()
+    bench.prompts(600)
+    bench.run(*job(gateway))
+    folder = bench.folder / "out"
+    reopen(bench, "out", *range(0, 600, 20))
+    process = bench.start("run", *job(gateway, "--rps", "60"))
+    looks = 0
+    while process.poll() is None:
+        told = (folder / "_manifest.json").read_bytes()
+        for part in json.loads(told)["parts"]:
+            true = hashlib.sha256((folder / part["name"]).read_bytes()).hexdigest() == part["sha256"]
+            assert true or (folder / "_manifest.json").read_bytes() != told
+        looks += 1
+    process.communicate()
+    assert process.returncode == 0
+    assert looks > 20
+    whole(folder, 600)
+
+
 def test_rows_that_were_appended_fill_the_short_last_part(bench: Bench, simulate: Simulate) -> None:
     gateway = simulate()
     bench.prompts(50)

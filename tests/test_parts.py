@@ -447,6 +447,17 @@ def test_a_new_start_sets_the_parts_aside_with_their_run(bench: Bench, simulate:
     assert gateway.ledger()["arrivals"] == 100
 
 
+def test_parts_of_units_that_all_failed_alike_are_not_called_complete(bench: Bench, simulate: Simulate) -> None:
+    gateway = simulate()
+    bench.write("in.jsonl", *({"prompt": f"{number} [[status:422]]"} for number in range(50)))
+    bench.run(*job(gateway, "--concurrency", "1"), code=69)
+    assert not manifest(bench.folder / "out")["complete"]
+    assert recorded(bench.folder / "out", 50) == []
+    bench.prompts(50)
+    bench.run(*job(gateway))
+    assert {row["status"] for row in whole(bench.folder / "out", 50)} == {"ok"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

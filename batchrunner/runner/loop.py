@@ -274,6 +274,8 @@ class Loop:
     async def _record(self, entry: Entry, slot: int | None) -> None:
         if entry.outcome is not None:
             self._stop_by_itself(self._stopping.take(entry.outcome, asked=entry.tried is not None))
+            if self._stopping.not_to_blame:  # they will be pending again
+                self._give_up_publishing()
         await self._recorder.record(entry, slot)
 
 

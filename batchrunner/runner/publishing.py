@@ -29,7 +29,7 @@ from batchrunner.runner.published import (
     remember_published,
     rows_of,
 )
-from batchrunner.sink.atomic import make_folder
+from batchrunner.sink.atomic import make_folder, remove_file
 from batchrunner.sink.parts import (
     Manifest,
     Part,
@@ -85,7 +85,7 @@ class PartedOutput:
         make_folder(self._folder)
         self._write_manifest()
         for index, part in gone.items():
-            (self._folder / part.name).unlink(missing_ok=True)
+            remove_file(self._folder / part.name)
             forget_published(self._store, index)
         return pending
 

@@ -71,6 +71,14 @@ def make_folder(path: Path) -> None:
         raise StorageError(f"{path} can't be made: {reason(error)}") from error
 
 
+def remove_file(path: Path) -> None:
+    """Remove a file, if it is there."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError(f"{path} can't be removed: {reason(error)}") from error
+
+
 def reason(error: OSError) -> str:
     """What went wrong, in plain words."""
     return _ADVICE.get(error.errno or 0) or error.strerror or type(error).__name__

@@ -15,9 +15,10 @@ from conftest import BATCHRUNNER, Bench, Gateway, Simulate, wait_until
 
 from batchrunner.errors import LockedError, StorageError
 from batchrunner.records import Outcome, Try, Usage
-from batchrunner.store.database import Entry, Store
+from batchrunner.store.database import Store
 from batchrunner.store.lock import RunLock, holder_of
 from batchrunner.store.reading import Reader, Recent, Tries, read_store
+from batchrunner.store.rows import Entry
 
 MIDNIGHT = 1_795_478_400.0  # 2026-11-24 00:00 UTC
 

@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from batchrunner.errors import LockedError, StorageError
 from batchrunner.records import ErrorColumn, Failure, Kind, Outcome, Try, Usage
 from batchrunner.store.bitmap import Bitmap
-from batchrunner.store.database import DayUsage, Entry, Store
+from batchrunner.store.database import DayUsage, Store
 from batchrunner.store.lock import RunLock
 from batchrunner.store.marks import Marks
+from batchrunner.store.rows import Entry
 from batchrunner.store.schema import VERSION
 
 NOON = 1_795_435_200.0  # 2026-11-23 12:00 UTC
@@ -89,7 +90,8 @@ def test_what_was_committed_survives_a_hard_kill_and_what_was_not_is_not_there(t
     code = """if True:
         import os, signal, sys, pathlib
         from batchrunner.records import Outcome
-        from batchrunner.store.database import Entry, Store
+        from batchrunner.store.database import Store
+        from batchrunner.store.rows import Entry
         store = Store(pathlib.Path(sys.argv[1]))
         store.commit([Entry(outcome=Outcome(id=str(n), row=n, status="ok")) for n in range(500)])
         store._db.execute("BEGIN IMMEDIATE")
@@ -253,7 +255,8 @@ def test_a_disk_that_is_full_is_told_in_plain_words_and_nothing_committed_is_los
         import pathlib, resource, sys
         from batchrunner.errors import StorageError
         from batchrunner.records import Outcome
-        from batchrunner.store.database import Entry, Store
+        from batchrunner.store.database import Store
+        from batchrunner.store.rows import Entry
         store = Store(pathlib.Path(sys.argv[1]))
         resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
         try:

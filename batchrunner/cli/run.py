@@ -38,6 +38,7 @@ Examples:
   batchrunner run questions.jsonl -m acme/llama-3-70b --rpm 3000 --tpm 1M
   batchrunner run gsm8k.parquet -m acme/small --prompt "Solve: {{ question }}" -o answers.parquet
   batchrunner run nightly.toml --json
+  batchrunner run million.jsonl -m acme/small -o answers.parquet/    (Parquet parts, published as they are done)
   batchrunner run questions.jsonl --simulate --rps 50
 \b
 Run the same command again to go on where it stopped; a finished job sends nothing.
@@ -53,7 +54,14 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
 
 @click.command(epilog=EXAMPLES, context_settings={"max_content_width": 110})
 @click.argument("job", type=click.Path(path_type=Path, readable=False))
-@click.option("-o", "--output", type=click.Path(), metavar="PATH", help="*.jsonl or *.parquet [NAME.results.jsonl]")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(),
+    metavar="PATH",
+    help="*.jsonl, *.parquet, or DIR/ for parts [NAME.results.jsonl]",
+)
+@click.option("--part-rows", type=Amount(), metavar="N", help="Rows in a part, where the output is DIR/ [100000]")
 @click.option("--overwrite", is_flag=True, help="Replace an output that batchrunner did not make.")
 @click.option("--run-dir", type=click.Path(path_type=Path), metavar="PATH", help="The run store [OUTPUT.run/]")
 @click.option(
@@ -226,6 +234,7 @@ def _settings(job: Job, chosen: dict[str, Any], *, simulate: bool) -> Settings:
         identity_url="simulated" if simulate else None,
         on_daily_limit=on_daily_limit(job),
         ignore_resume_at=chosen["ignore_resume_at"],
+        part_rows=chosen["part_rows"],
         on_drift=chosen["on_drift"],
         max_failed=chosen["max_failed"],
         grace_seconds=chosen["grace"],

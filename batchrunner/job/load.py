@@ -33,7 +33,7 @@ def load_job(path: Path) -> Job:
     if len(content) > LARGEST_FILE:
         raise UsageError(f"The job file {path} is larger than {LARGEST_FILE} bytes: is it the right file?")
     job = parse_job(content, name=str(path))
-    output = None if job.output is None else str(path.parent / job.output)
+    output = None if job.output is None else _beside(path, job.output)
     return msgspec.structs.replace(job, input=str(path.parent / job.input), output=output)
 
 
@@ -65,6 +65,11 @@ def with_options(job: Job, options: Mapping[str, Mapping[str, Any]]) -> Job:
             for own in target["models"].values():
                 own.update(dict.fromkeys(own.keys() & said))
     return _checked(tables, "the options")
+
+
+def _beside(path: Path, output: str) -> str:
+    """Relative to the job file; the slash that names a folder stays."""
+    return str(path.parent / output) + ("/" if output.endswith("/") else "")
 
 
 def _with_models(limits: dict[str, Any], name: str) -> dict[str, Any]:

@@ -109,3 +109,8 @@ class Job(Table, frozen=True):
         if self.output is not None:
             return Path(self.output)
         return self.input_path.with_suffix(".results.jsonl")
+
+    @property
+    def output_is_folder(self) -> bool:
+        """Whether the answers go to a folder, in parts: one that ends in a slash, or is there."""
+        return self.output is not None and (self.output.endswith("/") or self.output_path.is_dir())

@@ -21,8 +21,8 @@ from batchrunner.runner.ending import End, Ending
 from batchrunner.runner.lanes import OpenLane
 from batchrunner.runner.learning import Learning
 from batchrunner.runner.outcome import Came, answered, failed, failed_after, read
-from batchrunner.store.database import Entry
 from batchrunner.store.marks import Marks
+from batchrunner.store.rows import Entry
 from batchrunner.transport.http import HttpTransport
 
 FIRST_BACKOFF_SECONDS = 0.75  # six tries then outlast the 10 s after which an outage charges nobody

@@ -1,12 +1,12 @@
 """A run's rows as another file, read beside whoever works on the run: one snapshot, in order."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
 from batchrunner.errors import UsageError
 from batchrunner.runner.about import About, about_known_run
+from batchrunner.runner.published import outcomes
 from batchrunner.sink import prepare_output, write_output
 from batchrunner.store.reading import Reader, read_store
 
@@ -24,15 +24,10 @@ def export_run(run_dir: Path, path: Path, *, partial: bool, overwrite: bool) -> 
 
     UsageError for a path that can't be written to; StorageError where reading or writing fails.
     """
-    return read_store(run_dir, lambda store: _export(store, path, partial=partial, overwrite=overwrite))
+    return read_store(run_dir, lambda store: _export(store, run_dir, path, partial=partial, overwrite=overwrite))
 
 
-def ended_rows(store: Reader, about: About) -> Iterator[bytes]:
-    """The output rows of the run's units that have ended, as JSON, in order, wherever they stand."""
-    yield from store.bodies(about.total)
-
-
-def _export(store: Reader, path: Path, *, partial: bool, overwrite: bool) -> Exported:
+def _export(store: Reader, run_dir: Path, path: Path, *, partial: bool, overwrite: bool) -> Exported:
     about = about_known_run(store.fact)
     _check_path(path, about, overwrite=overwrite)
     units = store.units(about.total)
@@ -41,7 +36,7 @@ def _export(store: Reader, path: Path, *, partial: bool, overwrite: bool) -> Exp
     if pending and not partial:
         return Exported(written=None, pending=pending, output=about.output)
     prepare_output(path)
-    write_output(path, ended_rows(store, about), replace=overwrite)
+    write_output(path, outcomes(store, run_dir, about.total), replace=overwrite)
     return Exported(written=ended, pending=pending, output=about.output)
 
 

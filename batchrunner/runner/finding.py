@@ -22,7 +22,7 @@ def find_run(run: Path) -> Path:
 
 def run_folder_of(output: Path) -> Path:
     """Where the run folder of this output is when nobody says."""
-    return output.with_name(output.name + ".run")
+    return output.parent / (output.name + ".run")
 
 
 def _places(run: Path) -> Iterator[Path]:

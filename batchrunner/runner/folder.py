@@ -1,5 +1,6 @@
 """The run folder, opened: locked, compared with the run that was here before, its in-flight marks counted."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -10,6 +11,7 @@ import msgspec
 from batchrunner.errors import InputError, StorageError, UsageError
 from batchrunner.runner.drift import Drift, OnDrift
 from batchrunner.runner.preparing import Scanned
+from batchrunner.runner.published import folder_of, layout_in, outcomes, published_in
 from batchrunner.runner.retrying import Condition, matches
 from batchrunner.sink.atomic import sync_folder
 from batchrunner.store.bitmap import Bitmap
@@ -28,8 +30,10 @@ _PUBLISHING = "begun"
 class RunFolder:
     """A run folder that this process alone works in."""
 
-    def __init__(self, path: Path, *, output: Path) -> None:
+    def __init__(self, path: Path, *, output: Path, in_parts: bool) -> None:
+        self.path = path
         self.output = output
+        self.in_parts = in_parts
         self.may_overwrite = False
         self.store = Store(path)
         self.marks = Marks(path / "marks")
@@ -55,8 +59,10 @@ class RunFolder:
 
     def reopen_failed(self, total: int, conditions: Sequence[Condition]) -> int:
         """Make the failed units below `total` that meet every condition pending again; how many."""
-        failed = self.store.failed(total)
-        chosen = Bitmap(total, (number for number, outcome in failed if matches(outcome, conditions)))
+        chosen = failed = Bitmap(total, self.store.failed(total))
+        if conditions:
+            rows = zip(self.store.ended(0, total), outcomes(self.store, self.path, total), strict=True)
+            chosen = Bitmap(total, (number for number, row in rows if number in failed and matches(row, conditions)))
         if chosen:
             self._renew_output()
             self.store.reopen(chosen)
@@ -85,9 +91,19 @@ class RunFolder:
 
     @property
     def owns_output(self) -> bool:
-        """Whether the file at the output's path is one that this run folder has written, or was writing."""
+        """Whether what stands at the output's path is of this run folder: written, or being written, by its runs."""
+        if self.in_parts:
+            return self._owns_parts
         published = self.store.fact(_PUBLISHED) or ""
         return bool(published) and (published == _PUBLISHING or published.startswith(_stamp(self.output)))
+
+    @property
+    def _owns_parts(self) -> bool:
+        layout = layout_in(self.store)
+        if layout is None or folder_of(self.path, layout) == Path(os.path.normpath(self.output.absolute())):
+            return layout is not None
+        moved = [self.output / one.part.name for one in published_in(self.store).values()]
+        return bool(moved) and all(path.exists() for path in moved)
 
     def inherit_output(self) -> None:
         """The file at the output's path is of a run that was set aside for this one: it may be replaced."""
@@ -131,7 +147,7 @@ class RunFolder:
 
     def _renew_output(self) -> None:
         """Units are about to be asked again: the output stays ours, but is written anew even if as many end alike."""
-        if self.owns_output:
+        if self.owns_output and not self.in_parts:
             self.inherit_output()
 
     def _remember_identity(self, identity: dict[str, str]) -> None:
@@ -145,10 +161,13 @@ def scanned_before(path: Path) -> Scanned | None:
 
 
 @contextmanager
-def open_run_folder(path: Path, *, output: Path, resume: Resume, overwrite: bool) -> Iterator[RunFolder]:
+def open_run_folder(
+    path: Path, *, output: Path, in_parts: bool, resume: Resume, overwrite: bool
+) -> Iterator[RunFolder]:
     """Lock and open a run folder. LockedError where another run holds it.
 
-    UsageError where --resume must finds no earlier run, or the output is a file that batchrunner did not write.
+    UsageError where --resume must finds no earlier run, or the output is a file that batchrunner did not write, or
+    a folder (`in_parts`) with anything in it.
     """
     if resume == "must" and not (path / "run.sqlite").exists():
         raise UsageError(f"There is no earlier run to resume in {path}; leave out --resume must to begin one.")
@@ -156,14 +175,14 @@ def open_run_folder(path: Path, *, output: Path, resume: Resume, overwrite: bool
         _check_absent(output)
     locks = [_lock(path)]
     try:
-        folder = RunFolder(path, output=output)
+        folder = RunFolder(path, output=output, in_parts=in_parts)
         ours = folder.owns_output
         if resume == "never" and folder.store.fact(_IDENTITY) is not None:
             folder.close()
-            _set_aside(path)
+            _set_aside(*([output] if in_parts and ours else []), path)
             locks.append(_lock(path))
-            folder = RunFolder(path, output=output)
-            if ours:
+            folder = RunFolder(path, output=output, in_parts=in_parts)
+            if ours and not in_parts:
                 folder.inherit_output()
         try:
             folder.may_overwrite = ours or overwrite
@@ -186,6 +205,8 @@ def _told(output: Path, differing: list[str], drift: Drift) -> str:
 
 
 def _check_absent(output: Path) -> None:
+    if output.is_dir() and not any(output.iterdir()):
+        return
     if output.exists():
         raise UsageError(f"{output} exists and is not of this run; name another --output, or say --overwrite.")
 
@@ -202,15 +223,22 @@ def _lock(path: Path) -> RunLock:
     return RunLock(path)
 
 
-def _set_aside(path: Path) -> None:
-    """Rename the folder to the first free `NAME.1`, `NAME.2`, ..."""
+def _set_aside(*paths: Path) -> None:
+    """Rename the run folder, and before it the parts that hold its answers, to the first free `NAME.1`, `NAME.2`."""
     number = 1
-    while (aside := path.with_name(f"{path.name}.{number}")).exists():
+    while any(_aside(path, number).exists() for path in paths):
         number += 1
-    try:
-        path.rename(aside)
-    except OSError as error:
-        raise StorageError(f"The run folder {path} can't be set aside: {error.strerror}.") from error
+    for path in paths:
+        try:
+            path.rename(_aside(path, number))
+        except FileNotFoundError:  # no part has been published yet
+            continue
+        except OSError as error:
+            raise StorageError(f"The run folder {path} can't be set aside: {error.strerror}.") from error
+
+
+def _aside(path: Path, number: int) -> Path:
+    return path.with_name(f"{path.name}.{number}")
 
 
 def _stamp(output: Path) -> str:

@@ -4,6 +4,8 @@ feed (1, and one for each lane that falls behind others) composes requests and h
 work (N a lane) asks for one unit at a time; a worker is added when all others are busy, so there are as many
 as requests in flight and one to wait at the turnstile;
 record (1) commits what came; see recording.
+
+Where the output is a folder of parts, one more publishes them; see publisher.
 """
 
 import time
@@ -26,11 +28,13 @@ from batchrunner.runner.asking import Asker, Earlier, Patience
 from batchrunner.runner.ending import End, Ending, first_in_order
 from batchrunner.runner.lanes import OpenLane
 from batchrunner.runner.outcome import failed
+from batchrunner.runner.publisher import Publisher
 from batchrunner.runner.recording import Recorder
 from batchrunner.runner.stopping import MaxFailed, Stopping
 from batchrunner.store.bitmap import Bitmap
-from batchrunner.store.database import Entry, Store
+from batchrunner.store.database import Store
 from batchrunner.store.marks import Marks
+from batchrunner.store.rows import Entry
 from batchrunner.transport.http import HttpTransport
 
 LOOK_AHEAD = 64
@@ -45,7 +49,8 @@ class Parts:
     `rows` reads the input without the numbers that its argument wants left out, `ended` are the units that ended in
     earlier runs, `earlier` what else these left. `lane_of` names a model's lane, `open_lane` opens it and
     keeps it in the group. `waiting_for_commit`: how many answers may wait for the disk before senders do; `no_room`:
-    why it is too full to go on; `grace_seconds`: for what is in flight when sending stops.
+    why it is too full to go on; `grace_seconds`: for what is in flight when sending stops; `publisher`: of an output
+    in parts.
     """
 
     store: Store
@@ -62,6 +67,7 @@ class Parts:
     grace_seconds: float
     rows: Callable[[Callable[[int], bool]], Iterator[list[Row]]]
     ended: Bitmap
+    publisher: Publisher | None
 
 
 class _LaneAtWork:
@@ -104,6 +110,7 @@ class Loop:
             waiting=parts.waiting_for_commit,
             no_room=parts.no_room,
             broken=self._break,
+            committed=parts.publisher.committed if parts.publisher else lambda _: None,
         )
         self._stopping = Stopping(parts.max_failed, answered_before=parts.earlier.answered)
         self._broken: BatchrunnerError | None = None
@@ -129,7 +136,9 @@ class Loop:
         What breaks the run (InputError, StorageError) is raised when what was in flight has been recorded.
         """
         async with anyio.create_task_group() as recording:
-            recording.start_soon(self._recorder.run)
+            recording.start_soon(self._record_all)
+            if self._parts.publisher is not None:
+                recording.start_soon(self._guarded, self._parts.publisher.run)
             with self._sending:
                 await self._send_all()
             self._recorder.close()
@@ -142,6 +151,7 @@ class Loop:
         """Send nothing more; what is in flight may finish within the grace. A second stop ends it at once."""
         if self.ending is not None:
             self._sending.cancel()
+            self._give_up_publishing()
             return
         self.ending = ending
         self._feeding.cancel()
@@ -156,7 +166,17 @@ class Loop:
     def _break(self, error: BatchrunnerError) -> None:
         """The run can't go on; what is in flight is paid for and recorded first, if it can be."""
         self._broken = self._broken or error
+        self._give_up_publishing()
         self._stop_by_itself(Ending(end=End.BROKEN, message=str(error)))
+
+    def _give_up_publishing(self) -> None:
+        if self._parts.publisher is not None:
+            self._parts.publisher.give_up()
+
+    async def _record_all(self) -> None:
+        await self._recorder.run()
+        if self._parts.publisher is not None:
+            self._parts.publisher.close()
 
     async def _send_all(self) -> None:
         async with anyio.create_task_group() as self._keepers:
@@ -257,6 +277,8 @@ class Loop:
     async def _record(self, entry: Entry, slot: int | None) -> None:
         if entry.outcome is not None:
             self._stop_by_itself(self._stopping.take(entry.outcome, asked=entry.tried is not None))
+            if self._stopping.not_to_blame:  # they will be pending again
+                self._give_up_publishing()
         await self._recorder.record(entry, slot)
 
 

@@ -4,7 +4,7 @@ Nobody waits for a commit but the marks. When one fails nothing more is tried un
 flight has been paid for; then once more, and what still can't be recorded is named.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -13,8 +13,9 @@ from anyio import to_thread
 
 from batchrunner.errors import StorageError
 from batchrunner.report.tally import Tally
-from batchrunner.store.database import Entry, Store
+from batchrunner.store.database import Store
 from batchrunner.store.marks import Marks
+from batchrunner.store.rows import Entry
 
 _NAMED = 20
 
@@ -29,7 +30,8 @@ class _Marked(NamedTuple):
 class Recorder:
     """The one task that writes to the run store. `waiting`: how many entries may wait for the disk before senders do.
 
-    `broken` is told of the first commit that fails, and of too little room for many more (`no_room`, in words).
+    `broken` is told of the first commit that fails, and of too little room for many more (`no_room`, in words);
+    `committed` of the units whose outcomes are durable.
     """
 
     def __init__(
@@ -40,12 +42,14 @@ class Recorder:
         waiting: int,
         no_room: Callable[[], str | None],
         broken: Callable[[StorageError], None],
+        committed: Callable[[Iterable[int]], None],
     ) -> None:
         self.tally = Tally()
         self._store = store
         self._marks = marks
         self._no_room = no_room
         self._broken = broken
+        self._committed = committed
         self._failing = False
         self._held: list[_Marked] = []
         self._entries, self._waiting = anyio.create_memory_object_stream[_Marked](waiting)
@@ -102,6 +106,7 @@ class Recorder:
             self.tally.add(entry.tried, entry.outcome)
             if slot is not None:
                 self._marks.clear(slot)
+        self._committed(entry.outcome.row for entry, _ in group if entry.outcome is not None)
 
     def _at_hand(self) -> Iterator[_Marked]:
         """What waits already, without waiting for more."""

@@ -3,8 +3,8 @@
 import os
 import signal
 import time
-from collections.abc import Callable, Coroutine
-from contextlib import closing
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +13,7 @@ import anyio
 import msgspec
 from anyio import to_thread
 
-from batchrunner.errors import InputError
+from batchrunner.errors import InputError, UsageError
 from batchrunner.job.schema import Job
 from batchrunner.limits.account import Book
 from batchrunner.report.bounds import LaneUse
@@ -27,6 +27,9 @@ from batchrunner.runner.folder import Resume, RunFolder, open_run_folder, scanne
 from batchrunner.runner.lanes import LaneOpener
 from batchrunner.runner.loop import Loop, Parts
 from batchrunner.runner.preparing import Prepared, prepare
+from batchrunner.runner.published import outcomes
+from batchrunner.runner.publisher import Publisher
+from batchrunner.runner.publishing import PartedOutput
 from batchrunner.runner.retrying import Condition
 from batchrunner.runner.stopping import MaxFailed
 from batchrunner.sink import prepare_output, write_output
@@ -64,6 +67,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ignore_resume_at: bool = False
     arguments: tuple[str, ...] = ()
     retry: tuple[Condition, ...] | None = None
+    part_rows: int | None = None
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,14 +89,21 @@ async def run_job(job: Job, settings: Settings, *, key: Secret, watch: Watch) ->
     Raises BatchrunnerError for what stops a run before or beside its rows.
     """
     check_base_url(job.gateway.base_url, allow_insecure_http=settings.allow_insecure_http)
-    prepare_output(job.output_path)
+    in_parts = job.output_is_folder
+    if settings.part_rows is not None and not in_parts:
+        raise UsageError("--part-rows is for an output in parts: a folder, named with / at its end.")
+    prepare_output(job.output_path, in_parts=in_parts)
     identity_url = settings.identity_url or job.gateway.base_url
     refuse_network(settings.run_dir, "--run-dir")
     refuse_network(settings.state_dir, "--state-dir")
     known = None if settings.resume == "never" else scanned_before(settings.run_dir)
     prepared = await to_thread.run_sync(lambda: prepare(job, limit=settings.limit, base_url=identity_url, known=known))
     opened = open_run_folder(
-        settings.run_dir, output=job.output_path, resume=settings.resume, overwrite=settings.overwrite
+        settings.run_dir,
+        output=job.output_path,
+        in_parts=in_parts,
+        resume=settings.resume,
+        overwrite=settings.overwrite,
     )
     with opened as folder:
         check_room(settings.run_dir, job.output_path.parent)
@@ -100,56 +111,56 @@ async def run_job(job: Job, settings: Settings, *, key: Secret, watch: Watch) ->
         folder.remember_scanned(prepared.scanned)
         _remember_about(folder, job, settings, prepared.total)
         reopened = 0 if settings.retry is None else folder.reopen_failed(prepared.total, settings.retry)
-        began = time.monotonic()
-        run = _Run(job=job, settings=settings, prepared=prepared, folder=folder)
-        tally, lanes, ending = await run.ask_pending(key, watch)
-        if tally.units and await to_thread.run_sync(prepared.is_changed):
-            folder.distrust(prepared.identity)
-        totals = folder.store.totals(prepared.total)
-        if totals.ok + totals.failed == prepared.total:
-            await to_thread.run_sync(_publish, folder, prepared.total, totals)
-            ending = Ending(end=End.SOME_FAILED if totals.failed else End.ANSWERED, message="")
-        if ending is None:
-            raise InputError(f"{job.input} changed while it was read; see to it, then run the same command again.")
-        remember_ending(_ended(ending), folder.store.remember)
-        return Result(
-            ending=ending,
-            total=prepared.total,
-            totals=totals,
-            usage_by_day=folder.store.usage_by_day(),
-            in_doubt=folder.in_doubt,
-            this_run=this_run(tally, time.monotonic() - began, lanes),
-            reopened=reopened,
-        )
-
-
-def _remember_about(folder: RunFolder, job: Job, settings: Settings, total: int) -> None:
-    earlier, now = about_run(folder.store.fact), time.time()
-    about = About(
-        arguments=settings.arguments,
-        folder=os.getcwd(),  # noqa: PTH109 - the same, as text
-        input=str(job.input_path.absolute()),
-        output=str(job.output_path.absolute()),
-        total=total,
-        began_at=now if earlier is None else earlier.began_at,
-        started_at=now,
-    )
-    remember_about(about, folder.store.remember)
-
-
-def _ended(ending: Ending) -> Ended:
-    return Ended(ending=ending.end.value, message=ending.message, resume_at=ending.resume_at, at=time.time())
+        with _parted(folder, prepared.total, settings) as parts:
+            publisher = None if parts is None else Publisher(parts, await to_thread.run_sync(parts.take_up))
+            run = _Run(job=job, settings=settings, prepared=prepared, folder=folder, publisher=publisher)
+            result = await run.to_its_end(key, watch, write=parts.finish if parts else run.write_file)
+        return msgspec.structs.replace(result, reopened=reopened)
 
 
 class _Run(msgspec.Struct, frozen=True, kw_only=True):
-    """What asking needs, once the run folder is open."""
+    """What asking needs, once the run folder is open; `publisher` where the output is in parts."""
 
     job: Job
     settings: Settings
     prepared: Prepared
     folder: RunFolder
+    publisher: Publisher | None
 
-    async def ask_pending(self, key: Secret, watch: Watch) -> tuple[Tally, list[LaneUse], Ending | None]:
+    async def to_its_end(self, key: Secret, watch: Watch, *, write: Callable[[], None]) -> Result:
+        """Ask, and `write` the output, or what is left of it, once no unit is pending."""
+        folder, total = self.folder, self.prepared.total
+        began = time.monotonic()
+        tally, lanes, ending = await self._ask_pending(key, watch)
+        if tally.units and await to_thread.run_sync(self.prepared.is_changed):
+            folder.distrust(self.prepared.identity)
+        totals = folder.store.totals(total)
+        if totals.ok + totals.failed == total:
+            await to_thread.run_sync(write)
+            ending = Ending(end=End.SOME_FAILED if totals.failed else End.ANSWERED, message="")
+        if ending is None:
+            raise InputError(f"{self.job.input} changed while it was read; see to it, then run the same command again.")
+        remember_ending(_ended(ending), folder.store.remember)
+        return Result(
+            ending=ending,
+            total=total,
+            totals=totals,
+            usage_by_day=folder.store.usage_by_day(),
+            in_doubt=folder.in_doubt,
+            this_run=this_run(tally, time.monotonic() - began, lanes),
+        )
+
+    def write_file(self) -> None:
+        """Write the output in one file, unless it stands there as it was written."""
+        folder, total = self.folder, self.prepared.total
+        ended, ok = folder.store.count(0, total)
+        content = f"{ok} ok {ended - ok} failed"
+        if folder.is_published(content):
+            return
+        with folder.publishing(content):
+            write_output(folder.output, outcomes(folder.store, folder.path, total), replace=folder.may_overwrite)
+
+    async def _ask_pending(self, key: Secret, watch: Watch) -> tuple[Tally, list[LaneUse], Ending | None]:
         """Ask for every unit that has not ended; with none left, no connection is opened."""
         done = self.folder.done(self.prepared.total)
         if len(done) == self.prepared.total:
@@ -196,6 +207,7 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
             max_failed=self.settings.max_failed,
             no_room=lambda: no_room(self.settings.run_dir, self.job.output_path.parent),
             grace_seconds=self.settings.grace_seconds,
+            publisher=self.publisher,
             waiting_for_commit=WAITING_FOR_COMMIT if concurrency == "auto" else concurrency,
         )
 
@@ -218,10 +230,32 @@ async def _stop_on_signal(loop: Loop) -> None:
             loop.stop(Ending(end=end, message=end.value))
 
 
-def _publish(folder: RunFolder, total: int, totals: Totals) -> None:
-    """Write the output, unless it stands there as it was written."""
-    content = f"{totals.ok} ok {totals.failed} failed"
-    if folder.is_published(content):
+@contextmanager
+def _parted(folder: RunFolder, total: int, settings: Settings) -> Iterator[PartedOutput | None]:
+    """The output, where it is a folder of parts."""
+    if not folder.in_parts:
+        yield None
         return
-    with folder.publishing(content):
-        write_output(folder.output, folder.store.outcomes(total), replace=folder.may_overwrite)
+    parts = PartedOutput(
+        folder.path, folder.output, total=total, part_rows=settings.part_rows, overwrite=settings.overwrite
+    )
+    with closing(parts):
+        yield parts
+
+
+def _remember_about(folder: RunFolder, job: Job, settings: Settings, total: int) -> None:
+    earlier, now = about_run(folder.store.fact), time.time()
+    about = About(
+        arguments=settings.arguments,
+        folder=os.getcwd(),  # noqa: PTH109 - the same, as text
+        input=str(job.input_path.absolute()),
+        output=str(job.output_path.absolute()),
+        total=total,
+        began_at=now if earlier is None else earlier.began_at,
+        started_at=now,
+    )
+    remember_about(about, folder.store.remember)
+
+
+def _ended(ending: Ending) -> Ended:
+    return Ended(ending=ending.end.value, message=ending.message, resume_at=ending.resume_at, at=time.time())

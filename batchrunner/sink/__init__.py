@@ -1,7 +1,7 @@
-"""Rows out: the outcomes of a run become a file, in a format told by its suffix, whole or not at all.
+"""Rows out: the outcomes of a run become a file, in a format told by its suffix, whole or not at all; or a folder of
+such files (see parts).
 
-Refuses names without a known suffix, folders, and folders that can't be written:
-ask prepare_output before anything is sent.
+Refuses names without a known suffix, and folders that can't be written: ask prepare_output before anything is sent.
 """
 
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from batchrunner.errors import UsageError
 from batchrunner.sink.atomic import prepare_folder, whole_file
-from batchrunner.sink.jsonl import write_jsonl
+from batchrunner.sink.formats import write_rows
 
 __all__ = ["prepare_output", "write_output", "write_summary"]
 
@@ -17,10 +17,14 @@ SUFFIXES = (".jsonl", ".parquet")
 MAX_NAME_BYTES = 200  # file systems take 255; the summary and temporary names beside it are longer than the output's
 
 
-def prepare_output(path: Path) -> None:
-    """Make the output's folder. UsageError for a name that can't be an output, StorageError for a folder that can't
-    be made or written."""
+def prepare_output(path: Path, *, in_parts: bool = False) -> None:
+    """Make the folder that the output will stand in. UsageError for a name that can't be an output (`in_parts`: a
+    folder's), StorageError for a folder that can't be made or written."""
+    if in_parts:
+        _prepare_parts(path)
+        return
     _check_name(path)
+    _check_suffix(path)
     if path.is_dir():
         raise UsageError(f"{path} is a folder: name a file in it")
     prepare_folder(path)
@@ -32,13 +36,9 @@ def write_output(path: Path, outcomes: Iterable[bytes], *, replace: bool) -> Non
     UsageError for a wrong name; StorageError where writing fails: then no file is new and an old one is untouched.
     """
     _check_name(path)
+    _check_suffix(path)
     with whole_file(path, replace=replace) as file:
-        if path.suffix.lower() == ".parquet":
-            from batchrunner.sink.parquet import write_parquet  # noqa: PLC0415 - pyarrow takes 0.25 s and 40 MB
-
-            write_parquet(file, outcomes)
-        else:
-            write_jsonl(file, outcomes)
+        write_rows(file, outcomes, suffix=path.suffix.lower())
 
 
 def write_summary(path: Path, body: bytes) -> None:
@@ -47,10 +47,22 @@ def write_summary(path: Path, body: bytes) -> None:
         file.write(body)
 
 
+def _prepare_parts(path: Path) -> None:
+    _check_name(path)
+    if path.name in ("", ".."):
+        raise UsageError(f"{path}/ has no name to call the run folder after: name the folder of parts")
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"{path} is a file: a name with / at its end is a folder for parts")
+    prepare_folder(path / "part" if path.exists() else path)
+
+
 def _check_name(path: Path) -> None:
     if not str(path).isprintable():
         raise UsageError(f"the output's path {str(path)!a} holds characters that can't be printed")
-    if path.suffix.lower() not in SUFFIXES:
-        raise UsageError(f"{path}: outputs are {' or '.join(SUFFIXES)} files, told by their suffix")
     if len(path.name.encode()) > MAX_NAME_BYTES:
         raise UsageError(f"the output's name is longer than {MAX_NAME_BYTES} bytes: {path.name[:50]}…")
+
+
+def _check_suffix(path: Path) -> None:
+    if path.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"{path}: outputs are {' or '.join(SUFFIXES)} files, told by their suffix, or folders, DIR/")

@@ -62,6 +62,23 @@ def prepare_folder(path: Path) -> None:
         raise StorageError(f"{path} can't be written: {reason(error)}") from error
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder in one that is there, to stay there whatever happens to the power."""
+    try:
+        path.mkdir(exist_ok=True)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise StorageError(f"{path} can't be made: {reason(error)}") from error
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file, if it is there."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError(f"{path} can't be removed: {reason(error)}") from error
+
+
 def reason(error: OSError) -> str:
     """What went wrong, in plain words."""
     return _ADVICE.get(error.errno or 0) or error.strerror or type(error).__name__

@@ -9,12 +9,13 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
 from batchrunner.errors import StorageError
-from batchrunner.records import Outcome, Try, Usage
+from batchrunner.records import Usage
+from batchrunner.store.rows import Entry, try_row, unit_row
 from batchrunner.store.schema import VERSION, bring_up
 
 FILE = "run.sqlite"
@@ -25,18 +26,11 @@ _ADD_TRY = "INSERT INTO tries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _FIRST_FAILURE = (
     "SELECT 'row ' || number || ': ' || message FROM units WHERE ok = 0 AND number < ? ORDER BY number LIMIT 1"
 )
+_ENDED = "SELECT number FROM units WHERE number >= ? AND number < ? ORDER BY number"
+_COUNT = "SELECT count(*), total(ok) FROM units WHERE number >= ? AND number < ?"
+_BODIES = "SELECT number, outcome FROM bodies WHERE number >= ? AND number < ? ORDER BY number LIMIT ?"
 _ROWS_AT_ONCE = 512
-
-
-_NO_USAGE = Usage()
-
-
-class Entry(NamedTuple):
-    """One thing to record: a try, an outcome with the digest of what was asked for it, or both at once."""
-
-    tried: Try | None = None
-    outcome: Outcome | None = None
-    digest: bytes | None = None
+_NO_END = 2**63 - 1
 
 
 class Totals(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,10 +89,18 @@ class Store:
         """Remember it durably."""
         self._all("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
 
-    def ended(self) -> Iterator[int]:
-        """The numbers of all units that have ended, in order."""
+    def facts(self, prefix: str) -> dict[str, str]:
+        """What the run remembers under names that begin so, by name."""
+        return dict(self._all("SELECT name, value FROM facts WHERE substr(name, 1, ?) = ?", (len(prefix), prefix)))
+
+    def forget(self, name: str) -> None:
+        """Remember it no longer."""
+        self._all("DELETE FROM facts WHERE name = ?", (name,))
+
+    def ended(self, first: int = 0, end: int = _NO_END) -> Iterator[int]:
+        """The numbers, from `first` to below `end`, of the units that have ended, in order."""
         with self._reading():
-            for row in self._db.execute("SELECT number FROM units ORDER BY number"):
+            for row in self._db.execute(_ENDED, (first, end)):
                 yield row[0]
 
     def digests(self) -> Iterator[tuple[int, bytes | None]]:
@@ -109,11 +111,11 @@ class Store:
     def commit(self, entries: Sequence[Entry]) -> None:
         """Record tries, and the outcomes that some of them brought, in one durable commit."""
         encode = msgspec.json.encode
-        tries = [_try_row(entry.tried) for entry in entries if entry.tried is not None]
+        tries = [try_row(entry.tried) for entry in entries if entry.tried is not None]
         ended = [(entry.outcome, entry.digest) for entry in entries if entry.outcome is not None]
         with self._writing():
             self._db.executemany(_ADD_TRY, tries)
-            self._db.executemany(_ADD_UNIT, [_unit_row(outcome, digest) for outcome, digest in ended])
+            self._db.executemany(_ADD_UNIT, [unit_row(outcome, digest) for outcome, digest in ended])
             self._db.executemany(_ADD_BODY, [(outcome.row, encode(outcome)) for outcome, _ in ended])
 
     def reopen(self, numbers: Iterable[int]) -> None:
@@ -142,20 +144,23 @@ class Store:
             self._db.execute("DELETE FROM bodies")
 
     def outcomes(self, total: int) -> Iterator[bytes]:
-        """The output rows, as JSON, of the units below `total`, in order."""
-        with self._reading():
-            rows = self._db.execute("SELECT outcome FROM bodies WHERE number < ? ORDER BY number", (total,))
-            while batch := rows.fetchmany(_ROWS_AT_ONCE):
-                for row in batch:
-                    yield row[0]
+        """The output rows, as JSON, of the units below `total` whose bodies are here, in order."""
+        return (body for _, body in self.bodies(0, total))
 
-    def failed(self, total: int) -> Iterator[tuple[int, bytes]]:
-        """Number and output row, as JSON, of the failed units below `total`, in order."""
+    def bodies(self, first: int, end: int) -> Iterator[tuple[int, bytes]]:
+        """Number and output row of the units from `first` to below `end` whose bodies are here, in order.
+
+        Read in pieces, so that the log of a store at work (the WAL) is not kept from being taken over meanwhile.
+        """
+        while rows := self._all(_BODIES, (first, end, _ROWS_AT_ONCE)):
+            yield from rows
+            first = rows[-1][0] + 1
+
+    def failed(self, total: int) -> Iterator[int]:
+        """The numbers of the failed units below `total`, in order."""
         with self._reading():
-            yield from self._db.execute(
-                "SELECT number, outcome FROM units JOIN bodies USING (number) WHERE ok = 0 AND number < ? ORDER BY 1",
-                (total,),
-            )
+            for row in self._db.execute("SELECT number FROM units WHERE ok = 0 AND number < ? ORDER BY 1", (total,)):
+                yield row[0]
 
     def totals(self, total: int) -> Totals:
         """Count the units below `total` and sum all tries."""
@@ -181,6 +186,11 @@ class Store:
                 "SELECT finish_reason, count(*) FROM tries WHERE finish_reason NOT NULL GROUP BY 1"
             ),
         )
+
+    def count(self, first: int, end: int) -> tuple[int, int]:
+        """How many units from `first` to below `end` have ended, and how many of them were answered."""
+        ended, ok = self._all(_COUNT, (first, end))[0]
+        return ended, int(ok)
 
     def usage_by_day(self) -> dict[str, DayUsage]:
         """Tries and tokens by the UTC day on which they were sent."""
@@ -255,27 +265,3 @@ def peek(folder: Path, name: str) -> str | None:
 def _identity(path: Path) -> tuple[int, int]:
     status = path.stat()
     return status.st_dev, status.st_ino
-
-
-def _unit_row(outcome: Outcome, digest: bytes | None) -> tuple[object, ...]:
-    error = outcome.error
-    return (outcome.row, error is None, digest, error and error.kind, error and error.message)
-
-
-def _try_row(one: Try) -> tuple[object, ...]:
-    failure = one.failure
-    usage = one.usage or _NO_USAGE
-    return (
-        one.number,
-        one.sent_at,
-        one.latency_s,
-        failure and failure.kind,
-        failure and failure.status,
-        failure and failure.message,
-        usage.prompt_tokens,
-        usage.completion_tokens,
-        usage.total_tokens,
-        usage.cached_tokens,
-        usage.reasoning_tokens,
-        one.finish_reason,
-    )

@@ -16,6 +16,8 @@ from batchrunner.store.schema import VERSION
 
 _BUSY_SECONDS = 10.0  # the WAL of a killed run is put in order by the first who reads it
 _ROWS_AT_ONCE = 512
+_ENDED = "SELECT number FROM units WHERE number >= ? AND number < ? ORDER BY 1"
+_BODIES = "SELECT number, outcome FROM bodies WHERE number >= ? AND number < ? ORDER BY 1"
 _TRIES_AT_ONCE = 20_000
 _DAYS = "min(CAST(sent_at AS INTEGER) / 86400), max(CAST(sent_at AS INTEGER) / 86400)"
 _SUMS = "count(*), total(prompt_tokens), total(completion_tokens), total(cached_tokens), total(reasoning_tokens)"
@@ -95,16 +97,17 @@ class Reader:
         """How many of these units have not ended."""
         return sum(not self._rows("SELECT 1 FROM units WHERE number = ?", number) for number in numbers)
 
-    def bodies(self, total: int) -> Iterator[bytes]:
-        """The output rows that stand in the store, as JSON, of the units below `total`, in order."""
-        try:
-            rows = self._db.execute("SELECT outcome FROM bodies WHERE number < ? ORDER BY number", (total,))
-            while batch := rows.fetchmany(_ROWS_AT_ONCE):
-                for row in batch:
-                    yield row[0]
-        except sqlite3.Error as error:
-            raise self._trouble(error) from error
-        self.check()
+    def facts(self, prefix: str) -> dict[str, str]:
+        """What the run remembers under names that begin so, by name."""
+        return dict(self._rows("SELECT name, value FROM facts WHERE substr(name, 1, ?) = ?", len(prefix), prefix))
+
+    def ended(self, first: int, end: int) -> Iterator[int]:
+        """The numbers, from `first` to below `end`, of the units that have ended, in order."""
+        return (row[0] for row in self._read(_ENDED, first, end))
+
+    def bodies(self, first: int, end: int) -> Iterator[tuple[int, bytes]]:
+        """Number and output row of the units from `first` to below `end` whose bodies are here, in order."""
+        return self._read(_BODIES, first, end)
 
     def tries(self) -> Iterator[Tries]:
         """Every try, in several sums a day: within one day there is nothing to sort, which would take most of the
@@ -163,6 +166,16 @@ class Reader:
                 f"{self._path} is of an older batchrunner, or just being made; run the same command again, "
                 "which brings it up to date."
             )
+
+    def _read(self, sql: str, *values: object) -> Iterator[Any]:
+        """Rows in order, few at a time."""
+        try:
+            rows = self._db.execute(sql, values)
+            while batch := rows.fetchmany(_ROWS_AT_ONCE):
+                yield from batch
+        except sqlite3.Error as error:
+            raise self._trouble(error) from error
+        self.check()
 
     def _rows(self, sql: str, *values: object) -> list[Any]:
         try:

@@ -318,6 +318,13 @@ def test_nonsense_in_usage_is_not_counted_and_costs_no_answer(usage: str, expect
     assert uses(usage) == expected
 
 
+def test_a_request_id_that_is_no_text_can_still_be_recorded() -> None:
+    body = b'{"choices": [{"message": {"content": "x"}}]}'
+    understood = understand(HttpReply(status=200, headers={"x-request-id": "a\udcff"}, body=body))
+    assert isinstance(understood, Reply)
+    assert understood.request_id == "a?"
+
+
 def test_a_missing_usage_is_nothing_counted() -> None:
     assert reply(says({"content": "x"})).usage == NOTHING
 

@@ -162,7 +162,7 @@ def _string(value: object) -> str | None:
 def _request_id(http_reply: HttpReply) -> str | None:
     for name in _REQUEST_ID_HEADERS:
         if name in http_reply.headers:
-            return http_reply.headers[name]
+            return http_reply.headers[name].encode(errors="replace").decode()  # it may hold bytes that are no UTF-8
     return None
 
 

@@ -10,6 +10,7 @@ from batchrunner.limits.told import told_limits
 from batchrunner.records import HttpReply, Kind, Request
 from batchrunner.runner.lanes import OpenLane
 from batchrunner.runner.outcome import Came
+from batchrunner.transport.http import plain_headers
 
 LISTEN_EVERY_SECONDS = 1.0
 _BLIND_SHARE = 0.125
@@ -46,10 +47,11 @@ class Learning:
         if now - self._listened_at < LISTEN_EVERY_SECONDS:
             return
         self._listened_at = now
-        date = gateway_time(reply.headers, time.time())
-        if "date" in reply.headers:
+        headers = plain_headers(reply.headers)
+        date = gateway_time(headers, time.time())
+        if "date" in headers:
             self._opened.seat.clock.hear(date, now)
-        told = told_limits(reply.headers, date)
+        told = told_limits(headers, date)
         if told:
             self._lane.force.hear(told, now)
 

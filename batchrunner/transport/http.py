@@ -14,7 +14,7 @@ from yarl import URL
 
 from batchrunner.errors import UsageError
 from batchrunner.records import Failure, HttpReply, Kind, Request
-from batchrunner.transport.on_aiohttp import LOOPBACK, AiohttpTransport
+from batchrunner.transport.on_aiohttp import LOOPBACK, AiohttpWire
 from batchrunner.transport.secret import Secret
 from batchrunner.transport.writing import MayWrite, NotWrittenError, always, may_write_now
 
@@ -35,7 +35,7 @@ class HttpTransport:
         ca_bundle: Path | None = None,
     ) -> None:
         self._key = key
-        self._url = httpx.URL(base_url.rstrip("/") + "/chat/completions")
+        url = str(httpx.URL(base_url.rstrip("/") + "/chat/completions"))
         headers = {
             "Authorization": f"{auth_scheme} {key.reveal()}",
             "Content-Type": "application/json",
@@ -43,9 +43,7 @@ class HttpTransport:
             "Accept-Encoding": "identity",
             "User-Agent": "batchrunner",
         }
-        self._wire = AiohttpTransport(
-            str(self._url), headers=headers, timeout_seconds=timeout_seconds, tls=_tls(ca_bundle)
-        )
+        self._wire = AiohttpWire(url, headers=headers, timeout_seconds=timeout_seconds, tls=_tls(ca_bundle))
 
     async def __aenter__(self) -> Self:
         return self
@@ -62,22 +60,31 @@ class HttpTransport:
         """
         asked = may_write_now.set(may_write)
         try:
-            reply = await self._wire.handle_async_request(httpx.Request("POST", self._url, content=request.body))
+            reply = await self._wire.post(request.body)
         except NotWrittenError:
             return None
         except httpx.RequestError as error:
             return Failure(kind=_kind(error), message=self._redacted(str(error))[:LONGEST_MESSAGE])
         finally:
             may_write_now.reset(asked)
-        if reply.is_success:
-            plain = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in reply.headers.raw}
-            return HttpReply(status=reply.status_code, headers=plain, body=self._key.redact_exactly(reply.content))
-        headers: Mapping[str, str] = {name: self._redacted(value) for name, value in reply.headers.items()}
-        return HttpReply(status=reply.status_code, headers=headers, body=self._key.redact(reply.content))
+        status, headers, content = reply
+        if 200 <= status < 300:  # noqa: PLR2004
+            return HttpReply(status=status, headers=headers, body=self._key.redact_exactly(content))
+        told = {name: self._redacted(value) for name, value in plain_headers(headers).items()}
+        return HttpReply(status=status, headers=told, body=self._key.redact(content))
 
     def _redacted(self, words: str) -> str:
         """Words of the gateway, or about it, without the key and such as UTF-8 can hold."""
         return self._key.redact(words.encode(errors="replace")).decode(errors="replace")
+
+
+def plain_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Headers by lower-case name; those that come several times as one list, as HTTP means them."""
+    joined: dict[str, str] = {}
+    for name, value in headers.items():
+        known = joined.get(name.lower())
+        joined[name.lower()] = value if known is None else f"{known}, {value}"
+    return joined
 
 
 def check_base_url(base_url: str, *, allow_insecure_http: bool) -> None:

@@ -1,12 +1,13 @@
-"""httpx's transport interface on aiohttp's connection pool, which costs a tenth of httpx's own at this scale.
+"""Posts over aiohttp's connection pool, which costs a tenth of httpx's own at this scale; speaks httpx's exceptions.
 
-Thin on purpose: no redirects, no cookies, no decompression (identity is asked for), bodies capped. What
-aiohttp raises is mapped here to httpx's exceptions, by type. Asked for a proxy by the environment, it uses it
-for every host but loopback.
+Thin on purpose: no redirects, no cookies, no decompression (identity is asked for), bodies capped, and no request or
+response objects of httpx, which would be an eighth of what a try costs. What aiohttp raises is mapped here to httpx's
+exceptions, by type. Asked for a proxy by the environment, it uses it for every host but loopback.
 """
 
 import ssl
 from collections.abc import Mapping
+from typing import NamedTuple
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
@@ -22,9 +23,16 @@ _KEEPALIVE_SECONDS = 30.0
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
-class AiohttpTransport(httpx.AsyncBaseTransport):
-    """Posts to one URL with the same headers each time: those of a request are not looked at, which saves a
-    quarter of what a try costs. `timeout_seconds` is for one try as a whole."""
+class WireReply(NamedTuple):
+    """What came back: status, headers by name in any case, the body whole."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+
+class AiohttpWire:
+    """Posts to one URL with the same headers each time. `timeout_seconds` is for one try as a whole."""
 
     def __init__(
         self, url: str, *, headers: Mapping[str, str], timeout_seconds: float, tls: ssl.SSLContext | None = None
@@ -42,20 +50,15 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             request_class=AskingRequest,
         )
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """POST the request's content to this transport's URL; the reply's body has been read."""
+    async def post(self, content: bytes) -> WireReply:
+        """POST the content; the reply's body has been read. Raises httpx.RequestError."""
         try:
             async with self._session.post(
-                self._url,
-                data=request.content,
-                allow_redirects=False,
-                timeout=self._timeout,
-                proxy=self._proxy,
+                self._url, data=content, allow_redirects=False, timeout=self._timeout, proxy=self._proxy
             ) as reply:
-                content = await _read(reply, request)
-                return httpx.Response(reply.status, headers=reply.raw_headers, content=content)
+                return WireReply(reply.status, reply.headers, await _read(reply))
         except (aiohttp.ClientError, OSError, UnicodeError) as error:
-            raise _mapped(error, request) from error
+            raise _mapped(error) from error
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -70,10 +73,10 @@ def proxy_for(url: URL) -> str | None:
     return getproxies().get(url.scheme)
 
 
-async def _read(reply: aiohttp.ClientResponse, request: httpx.Request) -> bytes:
+async def _read(reply: aiohttp.ClientResponse) -> bytes:
     encoding = ", ".join(reply.headers.getall("Content-Encoding", []))
     if encoding.strip().lower() not in ("", "identity"):
-        raise httpx.DecodingError(f"the reply is encoded as {encoding}, unasked", request=request)
+        raise httpx.DecodingError(f"the reply is encoded as {encoding}, unasked")
     length = reply.content_length
     if length is not None and length <= _SMALL_BODY:
         return await reply.read()
@@ -83,23 +86,23 @@ async def _read(reply: aiohttp.ClientResponse, request: httpx.Request) -> bytes:
         parts.append(part)
         size += len(part)
         if size > LARGEST_BODY:
-            raise httpx.DecodingError(f"the reply is larger than {LARGEST_BODY} bytes", request=request)
+            raise httpx.DecodingError(f"the reply is larger than {LARGEST_BODY} bytes")
     return b"".join(parts)
 
 
-def _mapped(error: Exception, request: httpx.Request) -> httpx.RequestError:
+def _mapped(error: Exception) -> httpx.RequestError:
     """The httpx exception that says what this one of aiohttp or the system says."""
     words = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     match error:
         case aiohttp.ConnectionTimeoutError():
-            return httpx.ConnectTimeout(words, request=request)
+            return httpx.ConnectTimeout(words)
         case aiohttp.ClientConnectorError() | aiohttp.ClientProxyConnectionError():
-            return httpx.ConnectError(words, request=request)
+            return httpx.ConnectError(words)
         case aiohttp.ServerTimeoutError() | TimeoutError():
-            return httpx.ReadTimeout("no whole answer within the time for one try", request=request)
+            return httpx.ReadTimeout("no whole answer within the time for one try")
         case aiohttp.ClientResponseError():
-            return httpx.RemoteProtocolError(words, request=request)
+            return httpx.RemoteProtocolError(words)
         case aiohttp.InvalidURL() | UnicodeError():
-            return httpx.UnsupportedProtocol(words, request=request)
+            return httpx.UnsupportedProtocol(words)
         case _:
-            return httpx.ReadError(words, request=request)
+            return httpx.ReadError(words)

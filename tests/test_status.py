@@ -186,7 +186,7 @@ def test_rates_count_what_ended_since_an_instant_only(tmp_path: Path) -> None:
 def test_a_reader_sees_one_moment_and_no_writer_waits_for_it(tmp_path: Path) -> None:
     store = store_of(tmp_path, [tried(n, MIDNIGHT) for n in range(2000)])
     reader = Reader(tmp_path)
-    rows = reader.bodies(5000)
+    rows = reader.bodies(0, 5000)
     next(rows)
     begun = threading.Thread(target=store.commit, args=([Entry(tried(3000, MIDNIGHT), _answered(3000))],))
     begun.start()
@@ -208,7 +208,7 @@ def test_a_reader_that_a_run_overtakes_reads_anew(tmp_path: Path) -> None:
         readings.append(reader)
         if len(readings) == 1:
             store_of(tmp_path, [tried(100, MIDNIGHT)]).close()
-        return sum(1 for _ in reader.bodies(1000))
+        return sum(1 for _ in reader.bodies(0, 1000))
 
     assert read_store(tmp_path, read_slowly) == 101
     assert len(readings) == 2

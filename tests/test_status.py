@@ -17,8 +17,9 @@ from batchrunner.errors import LockedError, StorageError
 from batchrunner.records import Outcome, Try, Usage
 from batchrunner.store.database import Store
 from batchrunner.store.lock import RunLock, holder_of
-from batchrunner.store.reading import Reader, Recent, Tries, read_store
+from batchrunner.store.reading import Reader, Recent, read_store
 from batchrunner.store.rows import Entry
+from batchrunner.store.summing import Tries
 
 MIDNIGHT = 1_795_478_400.0  # 2026-11-24 00:00 UTC
 

@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 from batchrunner.errors import LockedError, StorageError
 from batchrunner.records import ErrorColumn, Failure, Kind, Outcome, Try, Usage
 from batchrunner.store.bitmap import Bitmap
-from batchrunner.store.database import DayUsage, Store
+from batchrunner.store.database import Store
 from batchrunner.store.lock import RunLock
 from batchrunner.store.marks import Marks
 from batchrunner.store.rows import Entry
 from batchrunner.store.schema import VERSION
+from batchrunner.store.summing import DayUsage
 
 NOON = 1_795_435_200.0  # 2026-11-23 12:00 UTC
 
@@ -174,7 +175,7 @@ def test_usage_is_told_by_the_utc_day_on_which_it_was_sent(store: Store) -> None
             (tried(0, tokens=4, sent_at=NOON + 12 * 3600), None),
         ],
     )
-    assert store.usage_by_day() == {
+    assert store.totals(10).by_day == {
         "2026-11-23": DayUsage(tries=2, prompt_tokens=3, completion_tokens=6),
         "2026-11-24": DayUsage(tries=1, prompt_tokens=4, completion_tokens=8),
     }
@@ -241,7 +242,6 @@ def test_a_damaged_store_is_a_storage_error_wherever_it_is_read(tmp_path: Path, 
         lambda: list(damaged.ended()),
         lambda: list(damaged.outcomes(5000)),
         lambda: damaged.totals(5000),
-        damaged.usage_by_day,
         lambda: commit(damaged, [(tried(n), answered(n)) for n in range(5000, 5100)]),
         lambda: damaged.reopen(range(2000)),
     ):

@@ -4,7 +4,8 @@ import msgspec
 
 from batchrunner.report.bounds import LaneUse, words_of
 from batchrunner.report.tally import Tally
-from batchrunner.store.database import DayUsage, Totals
+from batchrunner.store.database import Totals
+from batchrunner.store.summing import DayUsage
 
 
 class Units(msgspec.Struct, frozen=True, kw_only=True):

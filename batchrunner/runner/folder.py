@@ -53,7 +53,8 @@ class RunFolder:
         """
         self._see_to_drift(identity, compare, on_drift)
         marked = set(self.marks.units())
-        done = self.done(max(marked, default=-1) + 1)
+        reach = max(marked, default=-1) + 1
+        done = Bitmap(reach, self.store.ended(0, reach))
         self.store.remember(_IN_DOUBT, str(self._in_doubt_before + sum(unit not in done for unit in marked)))
         self.marks.clear_all()
 

@@ -1,18 +1,17 @@
 """How a run stands, read from its folder beside whoever works on it. Memory does not grow with the run."""
 
 import time
-from collections.abc import Iterable
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
 from batchrunner.report.summary import Units
 from batchrunner.runner.about import About, about_known_run, last_ending
-from batchrunner.store.database import DayUsage
 from batchrunner.store.lock import holder_of
 from batchrunner.store.marks import marked_units
-from batchrunner.store.reading import Reader, Tries, read_store
+from batchrunner.store.reading import Reader, read_store
+from batchrunner.store.summing import DayUsage, Tries, usage_by_day
 
 RUNNING = "running"
 CUT_OFF = "cut off"
@@ -63,7 +62,7 @@ def _status(run_dir: Path, store: Reader, holder_before: str | None) -> Status:
     about = about_known_run(store.fact)
     holder = holder_before or holder_of(run_dir)
     ended = None if holder else last_ending(store.fact)
-    counted, days = store.units(about.total), _by_day(store.tries())
+    counted, tries = store.units(about.total), list(store.tries())
     failed = sum(counted.failed.values())
     pending = about.total - counted.ok - failed
     marked = marked_units(run_dir / "marks")
@@ -78,10 +77,10 @@ def _status(run_dir: Path, store: Reader, holder_before: str | None) -> Status:
         failed_by_kind=counted.failed,
         in_flight=len(marked) if holder else 0,
         in_doubt=int(store.fact("in_doubt") or 0) + (0 if holder else store.pending_of(marked)),
-        tries=sum(day.tries for day in days.values()),
+        tries=sum(one.tries for one in tries),
         failed_tries_by_kind=store.failed_tries(),
-        usage=_usage(list(days.values())),
-        usage_by_day={_date(day): _day_usage(tries) for day, tries in sorted(days.items())},
+        usage=_usage(tries),
+        usage_by_day=usage_by_day(tries),
         rates=rates,
         eta_s=pending / rates.units_per_s if rates and rates.units_per_s else None,
         message=ended.message if ended else None,
@@ -100,31 +99,15 @@ def _rates(store: Reader, about: About) -> Rates:
     )
 
 
-def _by_day(tries: Iterable[Tries]) -> dict[int, Tries]:
-    days: dict[int, Tries] = {}
-    for one in tries:
-        before = days.get(one.day)
-        days[one.day] = one if before is None else Tries(one.day, *map(sum, zip(before[1:], one[1:], strict=True)))
-    return days
-
-
-def _usage(days: list[Tries]) -> dict[str, int]:
-    prompt, completion = sum(day.prompt_tokens for day in days), sum(day.completion_tokens for day in days)
+def _usage(tries: list[Tries]) -> dict[str, int]:
+    prompt, completion = sum(one.prompt_tokens for one in tries), sum(one.completion_tokens for one in tries)
     return {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
         "total_tokens": prompt + completion,
-        "cached_tokens": sum(day.cached_tokens for day in days),
-        "reasoning_tokens": sum(day.reasoning_tokens for day in days),
+        "cached_tokens": sum(one.cached_tokens for one in tries),
+        "reasoning_tokens": sum(one.reasoning_tokens for one in tries),
     }
-
-
-def _day_usage(day: Tries) -> DayUsage:
-    return DayUsage(tries=day.tries, prompt_tokens=day.prompt_tokens, completion_tokens=day.completion_tokens)
-
-
-def _date(day: int) -> str:
-    return (date(1970, 1, 1) + timedelta(days=day)).isoformat()
 
 
 def _instant(at: float) -> str:

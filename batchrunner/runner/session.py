@@ -34,9 +34,10 @@ from batchrunner.runner.retrying import Condition
 from batchrunner.runner.stopping import MaxFailed
 from batchrunner.sink import prepare_output, write_output
 from batchrunner.store.bitmap import Bitmap
-from batchrunner.store.database import DayUsage, Totals
+from batchrunner.store.database import Totals
 from batchrunner.store.mounts import refuse_network
 from batchrunner.store.room import check_room, no_room
+from batchrunner.store.summing import DayUsage
 from batchrunner.transport.http import HttpTransport, check_base_url
 from batchrunner.transport.secret import Secret
 
@@ -145,7 +146,7 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
             ending=ending,
             total=total,
             totals=totals,
-            usage_by_day=folder.store.usage_by_day(),
+            usage_by_day=totals.by_day,
             in_doubt=folder.in_doubt,
             this_run=this_run(tally, time.monotonic() - began, lanes),
         )
@@ -162,9 +163,9 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
 
     async def _ask_pending(self, key: Secret, watch: Watch) -> tuple[Tally, list[LaneUse], Ending | None]:
         """Ask for every unit that has not ended; with none left, no connection is opened."""
-        done = self.folder.done(self.prepared.total)
-        if len(done) == self.prepared.total:
+        if self.folder.store.count(0, self.prepared.total)[0] == self.prepared.total:
             return Tally(), [], None
+        done = self.folder.done(self.prepared.total)
         gateway = self.job.gateway
         with closing(Book(self.settings.state_dir)) as book:
             lanes = LaneOpener(

@@ -17,6 +17,7 @@ from batchrunner.errors import StorageError
 from batchrunner.records import Usage
 from batchrunner.store.rows import Entry, try_row, unit_row
 from batchrunner.store.schema import VERSION, bring_up
+from batchrunner.store.summing import DayUsage, sums_by_day, usage_by_day
 
 FILE = "run.sqlite"
 _BUSY_SECONDS = 60.0  # another connection of this run may be writing
@@ -44,18 +45,11 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     completion_tokens: int
     cached_tokens: int
     reasoning_tokens: int
+    by_day: dict[str, DayUsage]
     failures: dict[str, int]
     failed_units: dict[str, int]
     first_failure: str | None
     finish_reasons: dict[str, int]
-
-
-class DayUsage(msgspec.Struct, frozen=True, kw_only=True):
-    """What was sent on one UTC day."""
-
-    tries: int
-    prompt_tokens: int
-    completion_tokens: int
 
 
 class Store:
@@ -164,19 +158,18 @@ class Store:
 
     def totals(self, total: int) -> Totals:
         """Count the units below `total` and sum all tries."""
-        ended, ok = self._all("SELECT count(*), total(ok) FROM units WHERE number < ?", (total,))[0]
-        sums = self._all(
-            "SELECT count(*), total(prompt_tokens), total(completion_tokens), total(cached_tokens), "
-            "total(reasoning_tokens) FROM tries"
-        )[0]
+        ended, ok = self.count(0, total)
+        last = self._all("SELECT coalesce(max(rowid), 0) FROM tries")[0][0]
+        tries = list(sums_by_day(lambda sql, *values: self._all(sql, values), last))
         return Totals(
-            ok=int(ok),
-            failed=ended - int(ok),
-            tries=sums[0],
-            prompt_tokens=int(sums[1]),
-            completion_tokens=int(sums[2]),
-            cached_tokens=int(sums[3]),
-            reasoning_tokens=int(sums[4]),
+            ok=ok,
+            failed=ended - ok,
+            tries=sum(one.tries for one in tries),
+            prompt_tokens=sum(one.prompt_tokens for one in tries),
+            completion_tokens=sum(one.completion_tokens for one in tries),
+            cached_tokens=sum(one.cached_tokens for one in tries),
+            reasoning_tokens=sum(one.reasoning_tokens for one in tries),
+            by_day=usage_by_day(tries),
             failures=self._counts("SELECT kind, count(*) FROM tries WHERE kind NOT NULL GROUP BY 1"),
             failed_units=self._counts(
                 "SELECT kind, count(*) FROM units WHERE ok = 0 AND number < ? GROUP BY 1", (total,)
@@ -191,17 +184,6 @@ class Store:
         """How many units from `first` to below `end` have ended, and how many of them were answered."""
         ended, ok = self._all(_COUNT, (first, end))[0]
         return ended, int(ok)
-
-    def usage_by_day(self) -> dict[str, DayUsage]:
-        """Tries and tokens by the UTC day on which they were sent."""
-        rows = self._all(
-            "SELECT date(sent_at, 'unixepoch'), count(*), total(prompt_tokens), total(completion_tokens) "
-            "FROM tries GROUP BY 1 ORDER BY 1"
-        )
-        return {
-            day: DayUsage(tries=tries, prompt_tokens=int(prompt), completion_tokens=int(completion))
-            for day, tries, prompt, completion in rows
-        }
 
     def close(self) -> None:
         """Close the file; everything committed stays."""

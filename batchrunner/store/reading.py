@@ -13,16 +13,12 @@ from typing import Any, NamedTuple, TypeVar
 from batchrunner.errors import StorageError
 from batchrunner.store.database import FILE
 from batchrunner.store.schema import VERSION
+from batchrunner.store.summing import Tries, sums_by_day
 
 _BUSY_SECONDS = 10.0  # the WAL of a killed run is put in order by the first who reads it
 _ROWS_AT_ONCE = 512
 _ENDED = "SELECT number FROM units WHERE number >= ? AND number < ? ORDER BY 1"
 _BODIES = "SELECT number, outcome FROM bodies WHERE number >= ? AND number < ? ORDER BY 1"
-_TRIES_AT_ONCE = 20_000
-_DAYS = "min(CAST(sent_at AS INTEGER) / 86400), max(CAST(sent_at AS INTEGER) / 86400)"
-_SUMS = "count(*), total(prompt_tokens), total(completion_tokens), total(cached_tokens), total(reasoning_tokens)"
-_SOME_TRIES = f"SELECT {_DAYS}, {_SUMS} FROM tries WHERE rowid BETWEEN ? AND ?"  # noqa: S608 - constants
-_SOME_TRIES_BY_DAY = f"{_SOME_TRIES} GROUP BY CAST(sent_at AS INTEGER) / 86400"
 _RECENT = (
     "SELECT count(*), count(*) - count(kind), total(total_tokens) FROM tries "
     "WHERE rowid >= ? AND sent_at + latency_s >= ?"
@@ -40,17 +36,6 @@ class Units(NamedTuple):
 
     ok: int
     failed: dict[str, int]
-
-
-class Tries(NamedTuple):
-    """A sum of tries that were sent on one UTC day; `day` counts from 1970."""
-
-    day: int
-    tries: int
-    prompt_tokens: int
-    completion_tokens: int
-    cached_tokens: int
-    reasoning_tokens: int
 
 
 class Recent(NamedTuple):
@@ -110,15 +95,8 @@ class Reader:
         return self._read(_BODIES, first, end)
 
     def tries(self) -> Iterator[Tries]:
-        """Every try, in several sums a day: within one day there is nothing to sort, which would take most of the
-        time."""
-        for first in range(1, self._last_try() + 1, _TRIES_AT_ONCE):
-            some = (first, first + _TRIES_AT_ONCE - 1)
-            rows = self._rows(_SOME_TRIES, *some)
-            if rows[0][0] != rows[0][1]:
-                rows = self._rows(_SOME_TRIES_BY_DAY, *some)
-            for day, _, *sums in rows:
-                yield Tries(day, *map(int, sums))
+        """Every try, in several sums a day."""
+        return sums_by_day(self._rows, self._last_try())
 
     def failed_tries(self) -> dict[str, int]:
         """How many tries failed, by kind."""

@@ -223,19 +223,25 @@ def test_what_the_next_try_waited_for_is_summed_up() -> None:
     in_virtual_time(scene)
 
 
+async def three_at_once(senders: int) -> Limiter:
+    """A limiter that lets three be in flight, after so many senders have sent twenty tries of a second each."""
+    limiter = limiter_of(Limits(concurrency=3))
+
+    async def send() -> None:
+        for _ in range(20):
+            lease = await limiter.admit(ONE)
+            await anyio.sleep(1.0)
+            over(limiter, lease)
+
+    async with anyio.create_task_group() as group:
+        for _ in range(senders):
+            group.start_soon(send)
+    return limiter
+
+
 def test_senders_as_many_as_may_be_in_flight_are_bound_by_that_though_none_of_them_waits() -> None:
     async def scene() -> None:
-        limiter = limiter_of(Limits(concurrency=3))
-
-        async def send() -> None:
-            for _ in range(20):
-                lease = await limiter.admit(ONE)
-                await anyio.sleep(1.0)
-                over(limiter, lease)
-
-        async with anyio.create_task_group() as group:
-            for _ in range(3):
-                group.start_soon(send)
+        limiter = await three_at_once(3)
         bound = limiter.lane.sums.bound
         assert set(bound) == {"requests in flight"}
         assert 0.95 * anyio.current_time() <= bound["requests in flight"] <= anyio.current_time()
@@ -248,17 +254,7 @@ def test_fewer_senders_than_may_be_in_flight_are_not_bound_and_more_are_counted_
     senders: int, bound: float
 ) -> None:
     async def scene() -> None:
-        limiter = limiter_of(Limits(concurrency=3))
-
-        async def send() -> None:
-            for _ in range(20):
-                lease = await limiter.admit(ONE)
-                await anyio.sleep(1.0)
-                over(limiter, lease)
-
-        async with anyio.create_task_group() as group:
-            for _ in range(senders):
-                group.start_soon(send)
+        limiter = await three_at_once(senders)
         assert limiter.lane.sums.bound["requests in flight"] <= bound * anyio.current_time()
         assert limiter.lane.sums.bound["requests in flight"] >= 0.8 * bound * anyio.current_time()
 

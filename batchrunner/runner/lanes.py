@@ -58,10 +58,6 @@ class LaneOpener:
         """The models that share limits share this name."""
         return "" if self._limits.scope == "account" else model
 
-    def hear(self, date: float, mono: float) -> None:
-        """A reply of the gateway told the time."""
-        self._clock.hear(date, mono)
-
     def open(self, model: str, keepers: TaskGroup) -> OpenLane:
         """The lane of a model; it admits nothing before its seat stands in the book."""
         table = self._limits.for_model(model)

@@ -137,10 +137,6 @@ class Store:
             self._db.execute("DELETE FROM units")
             self._db.execute("DELETE FROM bodies")
 
-    def outcomes(self, total: int) -> Iterator[bytes]:
-        """The output rows, as JSON, of the units below `total` whose bodies are here, in order."""
-        return (body for _, body in self.bodies(0, total))
-
     def bodies(self, first: int, end: int) -> Iterator[tuple[int, bytes]]:
         """Number and output row of the units from `first` to below `end` whose bodies are here, in order.
 

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchrunner import __version__
+from batchrunner.cli.carrying import on_daily_limit
 from batchrunner.cli.progress import style_for
-from batchrunner.cli.run import on_daily_limit
 from batchrunner.cli.terminal import safe_text
 from batchrunner.cli.types import Amount, Parameter, Seconds
 from batchrunner.job.schema import Job, RunTable
@@ -171,7 +171,7 @@ def test_every_limit_is_taken_from_the_command_line(bench: Bench) -> None:
 
 
 def test_a_spent_day_is_waited_for_where_somebody_watches_and_parked_elsewhere() -> None:
-    code = "from batchrunner.cli.run import on_daily_limit; from batchrunner.job.schema import Job; "
+    code = "from batchrunner.cli.carrying import on_daily_limit; from batchrunner.job.schema import Job; "
     command = [sys.executable, "-c", code + "print(on_daily_limit(Job(input='a.jsonl')))"]
     terminal, other_end = pty.openpty()
     told = [

@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
+from batchrunner.cli.carrying import Retry, carry_out
 from batchrunner.cli.exits import errors_as_exit_codes
-from batchrunner.cli.run import Retry, carry_out, run
+from batchrunner.cli.run import run
 from batchrunner.errors import InputError
 from batchrunner.runner.about import About, about_known_run
 from batchrunner.runner.finding import find_run

@@ -65,8 +65,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HttpReply(msgspec.Struct, frozen=True, kw_only=True):
-    """What came back over the wire: status, headers (of an answer by name in any case, else by lower-case name, as
-    limits/ reads them), the body whole."""
+    """What came back over the wire: status, headers by lower-case name, the body whole."""
 
     status: int
     headers: Mapping[str, str]

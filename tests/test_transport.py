@@ -24,6 +24,7 @@ from threading import Thread
 from urllib.parse import quote
 
 import anyio
+import httpx
 import msgspec
 import pytest
 from anyio.abc import SocketAttribute, SocketStream
@@ -34,7 +35,8 @@ from hypothesis import strategies as st
 from batchrunner.chat.reply import understand
 from batchrunner.errors import NoKeyError, UsageError
 from batchrunner.records import Failure, HttpReply, Kind, Request
-from batchrunner.transport import on_aiohttp
+from batchrunner.transport import connection
+from batchrunner.transport.dialing import proxy_for
 from batchrunner.transport.http import LONGEST_MESSAGE, HttpTransport, check_base_url
 from batchrunner.transport.secret import LONGEST_KEY_FILE, Secret, key_from_environment, key_from_file
 
@@ -216,6 +218,16 @@ def test_a_connection_that_the_gateway_closes_is_replaced() -> None:
     assert wire.connections == 3
 
 
+UNASKED = with_length(b'{"choices":[{"message":{"content":"for somebody else"}}]}')
+
+
+@pytest.mark.parametrize("more", [UNASKED, UNASKED[:20], b"\r\n\r\n?", b"\x00"])
+def test_what_comes_after_a_reply_is_never_the_answer_to_the_next_request(more: bytes) -> None:
+    brought, wire = anyio.run(partial(tried, sends(with_length(ANSWER) + more), times=3))
+    assert [one.body for one in brought if isinstance(one, HttpReply)] == [ANSWER] * 3
+    assert wire.connections == 3
+
+
 def test_cookies_are_not_kept() -> None:
     _, wire = anyio.run(partial(tried, sends(with_length(ANSWER, headers=b"Set-Cookie: a=b; Path=/\r\n")), times=2))
     assert b"cookie" not in wire.requests[1].lower()
@@ -262,7 +274,7 @@ def test_a_reply_without_a_length_ends_with_its_connection() -> None:
 
 
 def test_a_large_reply_is_read_whole() -> None:
-    body = b"x" * (on_aiohttp._SMALL_BODY + 1)  # noqa: SLF001 - beyond what is read at once
+    body = b"x" * (2**18 + 1)
     assert reply(sends(with_length(body))).body == body
 
 
@@ -440,15 +452,14 @@ def test_a_reply_that_is_encoded_unasked_is_not_unpacked(headers: bytes, status:
 
 @pytest.mark.parametrize("content", [with_length(b"x" * 200_000), chunked(*[b"x" * 10_000] * 20)])
 def test_a_reply_over_the_cap_is_not_held(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
-    monkeypatch.setattr(on_aiohttp, "LARGEST_BODY", 100_000)
-    monkeypatch.setattr(on_aiohttp, "_SMALL_BODY", 1000)
+    monkeypatch.setattr(connection, "LARGEST_BODY", 100_000)
     found = failure(closes_after(content))
     assert found.kind is Kind.INVALID_REPLY
     assert "larger than 100000 bytes" in found.message
 
 
 def test_the_cap_is_64_mib() -> None:
-    assert on_aiohttp.LARGEST_BODY == 64 * 2**20
+    assert connection.LARGEST_BODY == 64 * 2**20
 
 
 HTTP_LIKE = st.lists(
@@ -610,7 +621,7 @@ def test_a_secret_is_neither_copied_nor_serialised(copied: Callable[[Secret], ob
 def test_a_transport_does_not_show_its_key() -> None:
     async def show() -> str:
         async with HttpTransport("https://gateway.example/v1", key=Secret(KEY)) as transport:
-            return repr(transport) + repr(transport._wire)  # noqa: SLF001 - where a traceback would show it
+            return repr(transport) + repr(transport._pool)  # noqa: SLF001 - where a traceback would show it
 
     assert KEY not in anyio.run(show)
 
@@ -828,12 +839,12 @@ def test_a_certificate_authority_that_is_none_is_refused(tmp_path: Path) -> None
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
-    """A certificate for 127.0.0.1 that nobody but its maker vouches for, with its private key."""
+    """A certificate for 127.0.0.1 and gateway.invalid that nobody but its maker vouches for, with its private key."""
     if shutil.which("openssl") is None:
         pytest.skip("openssl makes the certificate")
     path = tmp_path / "own.pem"
     make = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=own"
-    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", f"{path}.key", "-out", str(path)]
+    names = ["-addext", "subjectAltName=IP:127.0.0.1,DNS:gateway.invalid", "-keyout", f"{path}.key", "-out", str(path)]
     subprocess.run([*make.split(), *names], check=True, capture_output=True)
     path.write_text(path.read_text() + Path(f"{path}.key").read_text())
     return path
@@ -889,6 +900,58 @@ def test_a_proxy_of_the_environment_is_used_beyond_loopback() -> None:
     assert brought.body == ANSWER
 
 
+def _answer_through_a_tunnel(server: socket.socket, answer: bytes, certificate: Path, asked: list[bytes]) -> None:
+    """As a proxy that connects to a gateway behind it, which is this one, too."""
+    connection, _ = server.accept()
+    with connection:
+        asked.append(connection.recv(1000))
+        connection.sendall(answer)
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(certificate)
+        if b" 200 " in answer:
+            with context.wrap_socket(connection, server_side=True) as gateway:
+                asked.append(gateway.recv(1000))
+                gateway.sendall(with_length(ANSWER))
+
+
+def tunnelled(answer: bytes, certificate: Path) -> tuple[HttpReply | Failure, list[bytes]]:
+    """What a try over TLS brings through a proxy that answers so, and what proxy and gateway were asked."""
+    asked: list[bytes] = []
+
+    async def send() -> HttpReply | Failure:
+        url = "https://gateway.invalid/v1"
+        async with HttpTransport(url, key=Secret(KEY), ca_bundle=certificate) as transport:
+            return await transport.send(REQUEST)
+
+    with socket.create_server(("127.0.0.1", 0)) as server, pytest.MonkeyPatch.context() as patch:
+        patch.delenv("no_proxy", raising=False)
+        patch.setenv("https_proxy", f"http://me:pass%20word@127.0.0.1:{server.getsockname()[1]}")
+        thread = Thread(target=lambda: _answer_through_a_tunnel(server, answer, certificate, asked))
+        thread.start()
+        brought = anyio.run(send)
+        thread.join()
+    return brought, asked
+
+
+def test_tls_through_a_proxy_is_spoken_with_the_gateway_itself(certificate: Path) -> None:
+    brought, (to_proxy, to_gateway) = tunnelled(b"HTTP/1.1 200 Connection established\r\nVia: x\r\n\r\n", certificate)
+    assert isinstance(brought, HttpReply), brought
+    assert brought.body == ANSWER
+    assert to_proxy.startswith(b"CONNECT gateway.invalid:443 HTTP/1.1\r\n")
+    assert b"\r\nProxy-Authorization: Basic " + base64.b64encode(b"me:pass word") in to_proxy
+    assert KEY.encode() not in to_proxy
+    assert to_gateway.startswith(b"POST /v1/chat/completions HTTP/1.1\r\nHost: gateway.invalid\r\n")
+    assert b"Proxy-Authorization" not in to_gateway
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 407 Who are you\r\n\r\n", b"SSH-2.0\r\n", b"x" * 100_000])
+def test_a_proxy_that_refuses_is_unreachable(answer: bytes, certificate: Path) -> None:
+    brought, _ = tunnelled(answer, certificate)
+    assert isinstance(brought, Failure)
+    assert brought.kind is Kind.UNREACHABLE
+    assert "proxy" in brought.message
+
+
 @pytest.mark.usefixtures("through_a_proxy")
 def test_no_proxy_is_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "gateway.invalid")
@@ -904,7 +967,7 @@ def test_a_proxy_of_the_environment_is_never_used_for_loopback() -> None:
     assert brought.body == b'{"from":"the gateway"}'
     assert wire.requests[0].startswith(b"POST /v1/chat/completions ")
     for host in ("localhost", "127.0.0.1", "[::1]"):
-        assert on_aiohttp.proxy_for(on_aiohttp.URL(f"http://{host}:1/v1")) is None
+        assert proxy_for(httpx.URL(f"http://{host}:1/v1")) is None
 
 
 @pytest.mark.parametrize("proxy", ["proxy.invalid:3128", "socks5://127.0.0.1:1", "nonsense", "http://a..b", "http://["])

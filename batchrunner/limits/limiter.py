@@ -6,6 +6,7 @@ head. Whatever changes the lane wakes the head to ask again. A waiter that is ca
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import anyio
 
@@ -14,6 +15,15 @@ from batchrunner.limits.in_flight import Lease
 from batchrunner.limits.lane import FOREVER, IN_FLIGHT, Lane
 
 _LONGEST_NAP_SECONDS = 60.0
+
+
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    """A try in the line; `turn` is set when it is the head, or has got its lease."""
+
+    estimate: Estimate
+    turn: anyio.Event
+    lease: Lease | None = None
 
 
 class SendingStoppedError(Exception):
@@ -30,7 +40,7 @@ class Limiter:
         self.lane = lane
         self.clock = clock
         self.starving = anyio.Event()
-        self._line: deque[anyio.Event] = deque()
+        self._line: deque[_Waiter] = deque()
         self._changed = anyio.Event()
         self._closed = anyio.Event()
         self._full_since: float | None = None  # with nobody in the line: as many senders as may be in flight
@@ -75,18 +85,38 @@ class Limiter:
         self._refuse_when_closed()
 
     async def _admit_in_turn(self, estimate: Estimate) -> Lease:
-        turn = anyio.Event()
-        self._line.append(turn)
+        waiter = _Waiter(estimate, anyio.Event())
+        self._line.append(waiter)
         try:
-            if self._line[0] is not turn:
-                await turn.wait()
-            return await self._wait_at_head(estimate)
-        finally:
-            if self._line[0] is turn:
-                self.lane.head = None
-            self._line.remove(turn)
-            if self._line:
-                self._line[0].set()
+            if self._line[0] is not waiter:
+                await waiter.turn.wait()
+            if waiter.lease is None:
+                waiter.lease = await self._wait_at_head(estimate)
+                self._line.popleft()
+        except BaseException:
+            self._leave(waiter)
+            raise
+        self._let_in()
+        return waiter.lease
+
+    def _leave(self, waiter: _Waiter) -> None:
+        """It waits no longer. (Who has been let in is not cancelled before he knows.)"""
+        was_head = self._line[0] is waiter
+        self._line.remove(waiter)
+        if was_head:
+            self.lane.head = None
+            self._let_in()
+
+    def _let_in(self) -> None:
+        """Whoever is next in the line may go at once, if the lane is ready for him, and so on; else he is the head."""
+        now = self.clock()
+        while self._line:
+            waiter = self._line[0]
+            waiter.turn.set()
+            if self._closed.is_set() or self.lane.ready_at(waiter.estimate, now) > now:
+                return
+            waiter.lease = self._take(waiter.estimate, now)
+            self._line.popleft()
 
     async def _wait_at_head(self, estimate: Estimate) -> Lease:
         lane = self.lane

@@ -10,7 +10,6 @@ from batchrunner.limits.told import told_limits
 from batchrunner.records import HttpReply, Kind, Request
 from batchrunner.runner.lanes import OpenLane
 from batchrunner.runner.outcome import Came
-from batchrunner.transport.http import plain_headers
 
 LISTEN_EVERY_SECONDS = 1.0
 _BLIND_SHARE = 0.125
@@ -47,7 +46,7 @@ class Learning:
         if now - self._listened_at < LISTEN_EVERY_SECONDS:
             return
         self._listened_at = now
-        headers = plain_headers(reply.headers)
+        headers = reply.headers
         date = gateway_time(headers, time.time())
         if "date" in headers:
             self._opened.seat.clock.hear(date, now)

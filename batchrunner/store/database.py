@@ -8,6 +8,7 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ _ENDED = "SELECT number FROM units WHERE number >= ? AND number < ? ORDER BY num
 _COUNT = "SELECT count(*), total(ok) FROM units WHERE number >= ? AND number < ?"
 _BODIES = "SELECT number, outcome FROM bodies WHERE number >= ? AND number < ? ORDER BY number LIMIT ?"
 _ROWS_AT_ONCE = 512
+_ROWS_A_STATEMENT = 64
 _NO_END = 2**63 - 1
 
 
@@ -108,9 +110,9 @@ class Store:
         tries = [try_row(entry.tried) for entry in entries if entry.tried is not None]
         ended = [(entry.outcome, entry.digest) for entry in entries if entry.outcome is not None]
         with self._writing():
-            self._db.executemany(_ADD_TRY, tries)
-            self._db.executemany(_ADD_UNIT, [unit_row(outcome, digest) for outcome, digest in ended])
-            self._db.executemany(_ADD_BODY, [(outcome.row, encode(outcome)) for outcome, _ in ended])
+            self._insert("tries", tries)
+            self._insert("units", [unit_row(outcome, digest) for outcome, digest in ended])
+            self._insert("bodies", [(outcome.row, encode(outcome)) for outcome, _ in ended])
 
     def reopen(self, numbers: Iterable[int]) -> None:
         """Make units pending again; their tries stay."""
@@ -206,6 +208,13 @@ class Store:
             if isinstance(error, sqlite3.Error):
                 raise self._storage_error(error) from error
             raise
+
+    def _insert(self, table: str, rows: Sequence[tuple[object, ...]]) -> None:
+        """Many rows in a statement: at each step of one the interpreter's lock is given up and fought for."""
+        for first in range(0, len(rows), _ROWS_A_STATEMENT):
+            some = rows[first : first + _ROWS_A_STATEMENT]
+            values = ", ".join([f"({', '.join('?' * len(some[0]))})"] * len(some))
+            self._db.execute(f"INSERT INTO {table} VALUES {values}", list(chain.from_iterable(some)))  # noqa: S608
 
     def _check_in_place(self) -> None:
         """What is written to a file that was removed is gone, though SQLite would not notice."""

@@ -4,19 +4,17 @@ Nothing is retried here and no redirect is followed.
 """
 
 import ssl
-from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import httpx
-from yarl import URL
 
 from batchrunner.errors import UsageError
 from batchrunner.records import Failure, HttpReply, Kind, Request
-from batchrunner.transport.on_aiohttp import LOOPBACK, AiohttpWire
+from batchrunner.transport.dialing import LOOPBACK
+from batchrunner.transport.pool import MayWrite, NotWrittenError, Pool, always
 from batchrunner.transport.secret import Secret
-from batchrunner.transport.writing import MayWrite, NotWrittenError, always, may_write_now
 
 LONGEST_MESSAGE = 500
 _PORTS = {None, *range(1, 2**16)}
@@ -35,7 +33,7 @@ class HttpTransport:
         ca_bundle: Path | None = None,
     ) -> None:
         self._key = key
-        url = str(httpx.URL(base_url.rstrip("/") + "/chat/completions"))
+        url = httpx.URL(base_url.rstrip("/") + "/chat/completions")
         headers = {
             "Authorization": f"{auth_scheme} {key.reveal()}",
             "Content-Type": "application/json",
@@ -43,7 +41,7 @@ class HttpTransport:
             "Accept-Encoding": "identity",
             "User-Agent": "batchrunner",
         }
-        self._wire = AiohttpWire(url, headers=headers, timeout_seconds=timeout_seconds, tls=_tls(ca_bundle))
+        self._pool = Pool(url, headers=headers, timeout_seconds=timeout_seconds, tls=_tls(ca_bundle))
 
     async def __aenter__(self) -> Self:
         return self
@@ -51,40 +49,27 @@ class HttpTransport:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._wire.aclose()
+        self._pool.close()
 
     async def send(self, request: Request, *, may_write: MayWrite = always) -> HttpReply | Failure | None:
         """One try, once. What the network or the gateway does wrong is a Failure, never an exception.
 
         `may_write` is asked when the connection stands, immediately before the first byte; None where it says no.
         """
-        asked = may_write_now.set(may_write)
         try:
-            reply = await self._wire.post(request.body)
+            status, headers, content = await self._pool.post(request.body, may_write)
         except NotWrittenError:
             return None
         except httpx.RequestError as error:
             return Failure(kind=_kind(error), message=self._redacted(str(error))[:LONGEST_MESSAGE])
-        finally:
-            may_write_now.reset(asked)
-        status, headers, content = reply
         if 200 <= status < 300:  # noqa: PLR2004
             return HttpReply(status=status, headers=headers, body=self._key.redact_exactly(content))
-        told = {name: self._redacted(value) for name, value in plain_headers(headers).items()}
+        told = {name: self._redacted(value) for name, value in headers.items()}
         return HttpReply(status=status, headers=told, body=self._key.redact(content))
 
     def _redacted(self, words: str) -> str:
         """Words of the gateway, or about it, without the key and such as UTF-8 can hold."""
         return self._key.redact(words.encode(errors="replace")).decode(errors="replace")
-
-
-def plain_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """Headers by lower-case name; those that come several times as one list, as HTTP means them."""
-    joined: dict[str, str] = {}
-    for name, value in headers.items():
-        known = joined.get(name.lower())
-        joined[name.lower()] = value if known is None else f"{known}, {value}"
-    return joined
 
 
 def check_base_url(base_url: str, *, allow_insecure_http: bool) -> None:
@@ -94,7 +79,6 @@ def check_base_url(base_url: str, *, allow_insecure_http: bool) -> None:
     try:
         url = httpx.URL(base_url)
         url.host.encode("idna")
-        URL(str(url))
     except (httpx.InvalidURL, ValueError):
         url = httpx.URL()
     if url.scheme not in ("http", "https") or not url.host or url.port not in _PORTS:

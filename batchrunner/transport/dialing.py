@@ -1,0 +1,145 @@
+"""Opens connections to one gateway, or to the proxy that the environment names for it.
+
+A name is looked up once in a while, and its addresses are used in turn. A proxy is used for every host but loopback,
+never past NO_PROXY: an http URL is asked of it by its absolute form, an https one through a tunnel (CONNECT), so that
+TLS is spoken with the gateway itself.
+"""
+
+import asyncio
+import base64
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import unquote
+from urllib.request import getproxies, proxy_bypass
+
+import aiohappyeyeballs
+import anyio
+import httpx
+
+from batchrunner.transport.connection import Connection
+
+CONNECT_SECONDS = 10.0
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+_HANDSHAKE_SECONDS = 60.0  # thousands of them at once take their time
+_LOOK_UP_EVERY_SECONDS = 300.0
+_EYEBALLS_SECONDS = 0.25
+_LARGEST_ANSWER = 2**14
+_PORTS = {"http": 80, "https": 443}
+
+
+class Dialer:
+    """Dials one URL. `target` is what its requests name, `headers` what they need beside their own."""
+
+    def __init__(self, url: httpx.URL, tls: ssl.SSLContext | None) -> None:
+        self._url = url
+        self._tls = (tls or ssl.create_default_context()) if url.scheme == "https" else None
+        named = proxy_for(url)
+        self._proxy = None if named is None else _parsed(named)
+        self._unusable = named is not None and self._proxy is None
+        self._addresses: list[Any] = []
+        self._look_up_at = 0.0
+        self._looking_up = anyio.Lock()
+        direct = self._proxy is None or self._tls is not None
+        self.target = url.raw_path.decode() if direct else str(url)
+        self.headers = {} if direct or self._proxy is None else _credentials(self._proxy)
+
+    async def dial(self, make: Callable[[], Connection]) -> Connection:
+        """A connection that stands. Raises httpx.RequestError."""
+        if self._unusable:
+            raise httpx.ConnectError("the proxy that the environment names is none that can be used: http://host:port")
+        try:
+            with anyio.fail_after(CONNECT_SECONDS):
+                reached = await self._reached()
+            try:
+                reached.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                return await self._speaking(reached, make)
+            except BaseException:
+                reached.close()
+                raise
+        except TimeoutError as error:
+            self._look_up_at = 0.0
+            raise httpx.ConnectTimeout(f"no connection to {self._where()} within {CONNECT_SECONDS:g} s") from error
+        except (OSError, UnicodeError) as error:
+            self._look_up_at = 0.0
+            raise httpx.ConnectError(f"no connection to {self._where()}: {type(error).__name__}: {error}") from error
+
+    async def _reached(self) -> socket.socket:
+        """A socket that is connected to the gateway or its proxy; through the latter, to the gateway."""
+        addresses = await self._looked_up()
+        reached = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=_EYEBALLS_SECONDS)
+        if self._proxy is not None and self._tls is not None:
+            try:
+                await self._tunnel(reached, self._proxy)
+            except BaseException:
+                reached.close()
+                raise
+        return reached
+
+    async def _speaking(self, reached: socket.socket, make: Callable[[], Connection]) -> Connection:
+        secure = self._tls is not None
+        _, connection = await asyncio.get_running_loop().create_connection(
+            make,
+            sock=reached,
+            ssl=self._tls,
+            server_hostname=self._url.raw_host.decode() if secure else None,
+            ssl_handshake_timeout=_HANDSHAKE_SECONDS if secure else None,
+        )
+        return connection
+
+    async def _looked_up(self) -> list[Any]:
+        """The addresses of gateway or proxy, another one first each time."""
+        loop = asyncio.get_running_loop()
+        async with self._looking_up:
+            if loop.time() >= self._look_up_at:
+                host, port = self._where()
+                self._addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+                self._look_up_at = loop.time() + _LOOK_UP_EVERY_SECONDS
+        self._addresses = self._addresses[1:] + self._addresses[:1]
+        return self._addresses
+
+    async def _tunnel(self, reached: socket.socket, proxy: httpx.URL) -> None:
+        """Have the proxy connect us to the gateway. ConnectionError where it won't."""
+        loop = asyncio.get_running_loop()
+        place = f"{self._url.netloc.decode()}" + ("" if self._url.port else f":{_PORTS[self._url.scheme]}")
+        lines = {"Host": place, **_credentials(proxy)}
+        said = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+        await loop.sock_sendall(reached, f"CONNECT {place} HTTP/1.1\r\n{said}\r\n".encode())
+        answer = b""
+        while not answer.endswith(b"\r\n\r\n"):
+            part = await loop.sock_recv(reached, 1)  # not a byte of what follows
+            if not part or len(answer) > _LARGEST_ANSWER:
+                raise ConnectionError("the proxy does not answer as one")
+            answer += part
+        first = answer.partition(b"\r\n")[0].split(b" ", 2)
+        if first[1:2] != [b"200"]:
+            raise ConnectionError(f"the proxy refuses: {b' '.join(first[1:]).decode(errors='replace')}")
+
+    def _where(self) -> tuple[str, int]:
+        """Host and port to connect to."""
+        url = self._proxy or self._url
+        return url.raw_host.decode().strip("[]"), url.port or _PORTS[url.scheme]
+
+
+def proxy_for(url: httpx.URL) -> str | None:
+    """The proxy that the environment names for this URL; never for loopback, never past NO_PROXY."""
+    if url.host in LOOPBACK or proxy_bypass(url.host):
+        return None
+    return getproxies().get(url.scheme)
+
+
+def _parsed(proxy: str) -> httpx.URL | None:
+    """The proxy's URL, where it is one that can be used."""
+    try:
+        url = httpx.URL(proxy if "://" in proxy else f"http://{proxy}")
+    except httpx.InvalidURL:
+        return None
+    return url if url.scheme == "http" and url.host else None
+
+
+def _credentials(proxy: httpx.URL) -> dict[str, str]:
+    """The header for a proxy whose URL names a user."""
+    if not proxy.userinfo:
+        return {}
+    return {"Proxy-Authorization": "Basic " + base64.b64encode(unquote(proxy.userinfo.decode()).encode()).decode()}

@@ -1,0 +1,77 @@
+"""Connections to one gateway: opened when all others are in use, kept for the next request, never shared by two.
+
+A request is written once: whether a broken connection's may have been taken is not for this room to guess.
+"""
+
+import ssl
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+
+import httpx
+
+from batchrunner.transport.connection import Connection, WireReply
+from batchrunner.transport.dialing import Dialer
+
+_KEEPALIVE_SECONDS = 30.0
+
+MayWrite = Callable[[], bool]
+
+
+class NotWrittenError(Exception):
+    """Nothing was written: the answer was no."""
+
+
+def always() -> bool:
+    """For a request that nobody limits."""
+    return True
+
+
+class Pool:
+    """Posts to one URL with the same headers each time. `timeout_seconds` is for a try whose connection stands."""
+
+    def __init__(
+        self, url: httpx.URL, *, headers: Mapping[str, str], timeout_seconds: float, tls: ssl.SSLContext | None = None
+    ) -> None:
+        self._timeout_seconds = timeout_seconds
+        self._dialer = Dialer(url, tls)
+        lines = {"Host": url.netloc.decode(), **headers, **self._dialer.headers}
+        said = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+        self._head = f"POST {self._dialer.target} HTTP/1.1\r\n{said}".encode()
+        self._idle: deque[Connection] = deque()
+        self._open: set[Connection] = set()
+
+    async def post(self, content: bytes, may_write: MayWrite) -> WireReply:
+        """POST the content. Raises httpx.RequestError, or NotWrittenError where `may_write` says no, asked when the
+        connection stands."""
+        connection = self._take() or await self._dialed()
+        try:
+            if not may_write():
+                raise NotWrittenError
+            request = b"%bContent-Length: %d\r\n\r\n%b" % (self._head, len(content), content)
+            return await connection.exchange(request, timeout_seconds=self._timeout_seconds)
+        finally:
+            if connection.is_open:
+                connection.idle_since = time.monotonic()
+                self._idle.append(connection)
+
+    def close(self) -> None:
+        """Close every connection."""
+        for connection in list(self._open):
+            connection.close()
+
+    def _take(self) -> Connection | None:
+        """The connection that was used last, if there is one that stands; those that were idle for long are closed."""
+        oldest = time.monotonic() - _KEEPALIVE_SECONDS
+        while self._idle and self._idle[0].idle_since < oldest:
+            self._idle.popleft().close()
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.is_open:
+                return connection
+        return None
+
+    async def _dialed(self) -> Connection:
+        connection = await self._dialer.dial(lambda: Connection(self._open.discard))
+        self._open.add(connection)
+        return connection

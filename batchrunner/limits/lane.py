@@ -97,6 +97,8 @@ class Lane:
 
     def cap(self, now: float) -> int:
         """Requests in flight at most, as things stand."""
+        if self.limits.concurrency is not None:
+            return self.limits.concurrency
         return self.pace.cap(self.rate(), self.out.mean_age(now), found=not self.limits.windows)
 
     def rate(self) -> float:

@@ -13,7 +13,7 @@ import httptools
 import httpx
 
 LARGEST_BODY = 64 * 2**20
-_LARGEST_HEAD = 2**16
+_LARGEST_HEAD = 2**15
 
 
 class WireReply(NamedTuple):
@@ -80,6 +80,9 @@ class Connection(asyncio.Protocol):
             self._fail(httpx.RemoteProtocolError(f"the reply is no HTTP: {error}"))
         except httptools.HttpParserUpgrade:
             self._fail(httpx.RemoteProtocolError("the reply changes the protocol, unasked"))
+        else:
+            if not self._has_head:
+                self._bound_head(len(data))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It has ended. A reply that does not say its length ends with it."""
@@ -100,10 +103,7 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A line of the head."""
-        self._head_size += len(name) + len(value)
-        if self._head_size > _LARGEST_HEAD:
-            self._fail(httpx.RemoteProtocolError(f"the head of the reply is larger than {_LARGEST_HEAD} bytes"))
-            return
+        self._bound_head(len(name) + len(value))
         key, text = name.lower().decode(errors="surrogateescape"), value.decode(errors="surrogateescape")
         known = self._headers.get(key)
         self._headers[key] = text if known is None else f"{known}, {text}"
@@ -151,6 +151,12 @@ class Connection(asyncio.Protocol):
         self._parts: list[bytes] = []
         self._size = self._head_size = 0
         self._has_head = False
+
+    def _bound_head(self, size: int) -> None:
+        """So much more of a head; counted as it comes and line by line, so that a head may seem twice its size."""
+        self._head_size += size
+        if self._head_size > _LARGEST_HEAD:
+            self._fail(httpx.RemoteProtocolError(f"the head of the reply is larger than {_LARGEST_HEAD} bytes"))
 
     def _fail(self, error: httpx.RequestError) -> None:
         waiter, self._waiter = self._waiter, None

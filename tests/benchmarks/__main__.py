@@ -2,9 +2,9 @@
 
 import sys
 
-from tests.benchmarks import hot_path, limiter, main_job, sockets
+from tests.benchmarks import limiter, main_job, sockets, speed
 
-BENCHMARKS = {"main_job": main_job.main, "hot_path": hot_path.main, "limiter": limiter.main, "sockets": sockets.main}
+BENCHMARKS = {"main_job": main_job.main, "speed": speed.main, "limiter": limiter.main, "sockets": sockets.main}
 
 if __name__ == "__main__":
     for name in sys.argv[1:] or BENCHMARKS:

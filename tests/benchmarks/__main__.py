@@ -2,9 +2,17 @@
 
 import sys
 
-from tests.benchmarks import limiter, main_job, sockets, speed
+from tests.benchmarks import lag, limiter, main_job, million, sockets, speed
 
-BENCHMARKS = {"main_job": main_job.main, "speed": speed.main, "limiter": limiter.main, "sockets": sockets.main}
+BENCHMARKS = {
+    "main_job": main_job.main,
+    "speed": speed.main,
+    "million": million.main,
+    "lag": lag.main,
+    "limiter": limiter.main,
+    "sockets": sockets.main,
+}
+
 
 if __name__ == "__main__":
     for name in sys.argv[1:] or BENCHMARKS:

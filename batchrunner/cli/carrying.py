@@ -12,6 +12,7 @@ from typing import Any, Literal
 import anyio
 import msgspec
 
+from batchrunner.cli.files import check_open_files
 from batchrunner.cli.progress import style_for, watch
 from batchrunner.cli.simulated import simulated_gateway
 from batchrunner.cli.state import state_home
@@ -46,6 +47,7 @@ def carry_out(chosen: dict[str, Any], arguments: Iterable[str], retry: Retry | N
     settings = _settings(job, chosen, simulate=simulate)
     if retry is not None:
         settings = _to_retry(settings, retry)
+    check_open_files(job.limits)
     key = Secret("simulated") if simulate else _key(job, chosen["api_key_file"])
     with simulated_gateway(job.limits) if simulate else nullcontext(job.gateway.base_url) as base_url:
         asked = with_options(job, {"gateway": {"base_url": base_url}})

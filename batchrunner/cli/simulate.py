@@ -1,7 +1,6 @@
 """batchrunner simulate: the simulated gateway in a process of its own, for any OpenAI client."""
 
 import os
-import resource
 import signal
 import sys
 import time
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import click
 
+from batchrunner.cli.files import allow_many_files
 from batchrunner.cli.types import FAULTS, Amount, FaultShare, Span, Statuses
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from batchrunner.simulator.meter import Limit, Rules
     from batchrunner.simulator.script import Fault, Script
 
-MOST_CONNECTIONS = 65_536
 # option: dimension, window in seconds
 LIMITS = {
     "rps": ("requests", 1),
@@ -138,7 +137,7 @@ def simulate(*, host: str, port: int, clock: datetime | None, until_stdin_closes
     serving = partial(
         _serve, _setup(chosen), host=host, port=port, wall=_clock(clock), until_stdin_closes=until_stdin_closes
     )
-    _allow_many_connections()
+    allow_many_files()
     try:
         anyio.run(serving)
     except OSError as error:
@@ -251,11 +250,3 @@ def _clock(start: datetime | None) -> Callable[[], float]:
     aware = start if start.tzinfo else start.replace(tzinfo=UTC)
     ahead_seconds = aware.timestamp() - time.time()
     return lambda: time.time() + ahead_seconds
-
-
-def _allow_many_connections() -> None:
-    """Raise the soft limit of open files: every connection is one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MOST_CONNECTIONS if hard == resource.RLIM_INFINITY else min(hard, MOST_CONNECTIONS)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -90,12 +90,13 @@ class Bench:
         assert process.returncode == code, stdout + stderr
         return subprocess.CompletedProcess(process.args, code, stdout, stderr)
 
-    def python(self, *arguments: object) -> subprocess.CompletedProcess[str]:
-        """`python ARGUMENTS` in the folder, which must end well."""
+    def python(self, *arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+        """`python ARGUMENTS` in the folder, which must end with this exit code."""
         command = [sys.executable, *map(str, arguments)]
-        return subprocess.run(
-            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=True
-        )
+        options = {"cwd": self.folder, "env": self.environment, "capture_output": True, "text": True}
+        done = subprocess.run(command, check=False, **options)
+        assert done.returncode == code, done.stdout + done.stderr
+        return done
 
     def write(self, name: str, *rows: object) -> Path:
         """A JSONL file of these rows; a text stands as it is."""

@@ -138,9 +138,9 @@ def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
         time.sleep(0.01)
 
 
-def rows_of(path: Path, limit: int | None = None) -> list[Row]:
+def rows_of(path: Path | str, limit: int | None = None) -> list[Row]:
     """Every row of an input, as its source gives it."""
-    return [row for batch in open_source(path).rows(lambda _: False, limit) for row in batch]
+    return [row for batch in open_source(str(path)).rows(lambda _: False, limit) for row in batch]
 
 
 def written(folder: Path, content: bytes, name: str = "in.jsonl") -> Path:

@@ -27,7 +27,7 @@ def samples(bench: Bench) -> Path:
 def test_every_sample_job_is_answered_whole_by_a_simulated_gateway(bench: Bench, samples: Path, name: str) -> None:
     bench.run(f"sample_jobs/{name}", "--simulate")
     job = load_job(samples / name)
-    rows = len(job.input_path.read_text().splitlines())
+    rows = len(Path(job.input).read_text().splitlines())
     summary = bench.summary(str(job.output_path.relative_to(bench.folder)))
     assert summary["units"] == {"total": rows, "ok": rows, "failed": 0, "pending": 0}
     assert "rate_limited" not in summary["failed_tries_by_kind"]

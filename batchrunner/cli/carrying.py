@@ -3,8 +3,8 @@
 import gc
 import re
 import sys
-from collections.abc import Iterable
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -20,10 +20,12 @@ from batchrunner.cli.telling import summary_of, tell, words_of_retry
 from batchrunner.cli.terminal import say
 from batchrunner.errors import InputError, NoKeyError, StorageError, UsageError
 from batchrunner.job.load import load_job, with_options
-from batchrunner.job.schema import KEY_VARIABLES, Job, LimitsTable
+from batchrunner.job.schema import KEY_VARIABLES, STANDARD_INPUT, Job, LimitsTable
 from batchrunner.runner.finding import run_folder_of
 from batchrunner.runner.retrying import Condition
+from batchrunner.runner.sampling import Sample
 from batchrunner.runner.session import Settings, run_job
+from batchrunner.runner.spooling import spooled
 from batchrunner.sink import write_summary
 from batchrunner.transport.secret import Secret, key_from_environment, key_from_file
 
@@ -49,10 +51,13 @@ def carry_out(chosen: dict[str, Any], arguments: Iterable[str], retry: Retry | N
         settings = _to_retry(settings, retry)
     check_open_files(job.limits)
     key = Secret("simulated") if simulate else _key(job, chosen["api_key_file"])
-    with simulated_gateway(job.limits) if simulate else nullcontext(job.gateway.base_url) as base_url:
-        asked = with_options(job, {"gateway": {"base_url": base_url}})
+    with (
+        _input(job, settings, fresh=retry is None) as spool,
+        simulated_gateway(job.limits) if simulate else nullcontext(job.gateway.base_url) as base_url,
+    ):
+        asked = with_options(job, {"": {"input": spool and str(spool)}, "gateway": {"base_url": base_url}})
         watching = partial(watch, style_for(chosen["progress"], quiet=quiet))
-        settings = msgspec.structs.replace(settings, arguments=tuple(arguments))
+        settings = msgspec.structs.replace(settings, arguments=tuple(arguments), spool=spool)
         _collect_garbage_seldom()
         result = anyio.run(partial(run_job, asked, settings, key=key, watch=watching))
     summary = summary_of(job, result)
@@ -64,6 +69,17 @@ def carry_out(chosen: dict[str, Any], arguments: Iterable[str], retry: Retry | N
             say(words_of_retry(result), err=as_json)
         tell(summary, settings, err=as_json)
     return summary.exit_code
+
+
+@contextmanager
+def _input(job: Job, settings: Settings, *, fresh: bool) -> Iterator[Path | None]:
+    """The file that standard input is spooled to, where that is the input; without `fresh` an earlier run's."""
+    if job.input != STANDARD_INPUT:
+        yield None
+        return
+    stdin = sys.stdin.buffer if fresh and sys.stdin is not None and not sys.stdin.isatty() else None
+    with spooled(settings.run_dir, stdin, anew=settings.resume == "never") as path:
+        yield path
 
 
 def _to_retry(settings: Settings, retry: Retry) -> Settings:
@@ -84,10 +100,8 @@ def _collect_garbage_seldom() -> None:
 
 def _job(chosen: dict[str, Any], *, simulate: bool) -> Job:
     """The job file, or a job around a data file, with the options put over it."""
-    path: Path = chosen["job"]
-    if path.is_dir():
-        raise InputError(f"{path} is a folder: name a data file or a job file in it.")
-    job = load_job(path) if path.suffix == ".toml" else Job(input=str(path))
+    named: str = chosen["job"]
+    job = load_job(Path(named)) if named.endswith(".toml") else Job(input=named)
     params = job.request.params | dict(chosen["params"])
     model = chosen["model"] or job.request.model or (SIMULATED_MODEL if simulate else None)
     return with_options(
@@ -125,6 +139,7 @@ def _settings(job: Job, chosen: dict[str, Any], *, simulate: bool) -> Settings:
         run_dir=run_dir,
         state_dir=run_dir / "simulated" if simulate else chosen["state_dir"] or state_home(),
         limit=chosen["limit"],
+        sample=_sample(chosen),
         resume=chosen["resume"],
         overwrite=chosen["overwrite"],
         ca_bundle=chosen["ca_bundle"],
@@ -138,6 +153,12 @@ def _settings(job: Job, chosen: dict[str, Any], *, simulate: bool) -> Settings:
         max_failed=chosen["max_failed"],
         grace_seconds=chosen["grace"],
     )
+
+
+def _sample(chosen: dict[str, Any]) -> Sample | None:
+    if chosen["sample"] is None and chosen["seed"] is not None:
+        raise UsageError("--seed says which rows --sample takes: say --sample, too.")
+    return None if chosen["sample"] is None else Sample(rows=chosen["sample"], seed=chosen["seed"] or 0)
 
 
 def on_daily_limit(job: Job) -> Literal["wait", "park"]:

@@ -12,7 +12,7 @@ from batchrunner.job.schema import KEY_VARIABLES
 Command = Callable[..., Any]
 
 _OPTIONS: tuple[Callable[[Command], Command], ...] = (
-    click.argument("job", type=click.Path(path_type=Path, readable=False)),
+    click.argument("job", type=click.Path(readable=False, allow_dash=True)),  # text: a Path would spoil a URL
     click.option(
         "-o",
         "--output",
@@ -78,6 +78,8 @@ _OPTIONS: tuple[Callable[[Command], Command], ...] = (
         "--grace", type=Seconds(), default="20", metavar="SECONDS", help="For what is in flight at a stop [20]"
     ),
     click.option("--limit", type=click.IntRange(min=0), metavar="N", help="Take the first N rows."),
+    click.option("--sample", type=click.IntRange(min=0), metavar="N", help="Take N rows at random."),
+    click.option("--seed", type=click.IntRange(0, 2**63 - 1), metavar="S", help="Which ones --sample takes [0]"),
     click.option(
         "--resume", type=click.Choice(["auto", "never", "must"]), default="auto", help="An earlier run [auto]"
     ),

@@ -15,6 +15,8 @@ Examples:
   batchrunner run gsm8k.parquet -m acme/small --prompt "Solve: {{ question }}" -o answers.parquet
   batchrunner run nightly.toml --json
   batchrunner run million.jsonl -m acme/small -o answers.parquet/    (Parquet parts, published as they are done)
+  batchrunner run "data/**/*.jsonl.gz" -m acme/small -o out.jsonl --sample 100
+  zcat logs.jsonl.gz | batchrunner run - -m acme/small -o out.jsonl
   batchrunner run questions.jsonl --simulate --rps 50
 \b
 Run the same command again to go on where it stopped; a finished job sends nothing.
@@ -24,7 +26,8 @@ Run the same command again to go on where it stopped; a finished job sends nothi
 @click.command(epilog=EXAMPLES, context_settings={"max_content_width": 110})
 @run_options
 def run(**chosen: Any) -> None:
-    """Ask for every row of JOB, a job file (*.toml) or a data file (*.jsonl, *.parquet)."""
+    """Ask for every row of JOB: a job file (*.toml), a data file (*.jsonl, *.csv, also .gz or .zst, *.parquet), a glob
+    in quotes, a folder, a URL (s3://, gs://, hf://), or - for standard input."""
     with errors_as_exit_codes():
         from batchrunner.cli.carrying import carry_out  # noqa: PLC0415 - heavy, and --help needs none of it
 

@@ -13,7 +13,7 @@ import msgspec
 
 from batchrunner.errors import InputError, UsageError
 from batchrunner.job.reset import parse_reset
-from batchrunner.job.schema import Job, LimitsTable, ModelLimits, Table
+from batchrunner.job.schema import STANDARD_INPUT, Job, LimitsTable, ModelLimits, Table, is_url
 from batchrunner.job.words import Place, dotted, no_toml, sentence, unknown_key, wrong_value
 
 LARGEST_FILE = 2**20
@@ -34,7 +34,8 @@ def load_job(path: Path) -> Job:
         raise UsageError(f"The job file {path} is larger than {LARGEST_FILE} bytes: is it the right file?")
     job = parse_job(content, name=str(path))
     output = None if job.output is None else _beside(path, job.output)
-    return msgspec.structs.replace(job, input=str(path.parent / job.input), output=output)
+    elsewhere = job.input == STANDARD_INPUT or is_url(job.input)
+    return msgspec.structs.replace(job, input=job.input if elsewhere else str(path.parent / job.input), output=output)
 
 
 def parse_job(content: bytes, *, name: str) -> Job:

@@ -5,9 +5,12 @@ from typing import Any, Literal
 
 import msgspec
 
+from batchrunner.errors import UsageError
 from batchrunner.job.reset import parse_reset
 
 BASE_URL = "https://inference.baseten.co/v1"
+STANDARD_INPUT = "-"
+_GLOB_SIGNS = frozenset("*?[")
 KEY_VARIABLES = ("BATCHRUNNER_API_KEY", "BASETEN_API_KEY")
 
 
@@ -88,7 +91,10 @@ class RunTable(Table, frozen=True):
 
 
 class Job(Table, frozen=True):
-    """One input, one output and all between. Paths are absolute or relative to the working folder."""
+    """One input, one output and all between. Paths are absolute or relative to the working folder.
+
+    `input` is a file, a glob, a folder, a URL, or `-` for standard input.
+    """
 
     input: str
     output: str | None = None
@@ -99,18 +105,22 @@ class Job(Table, frozen=True):
     run: RunTable = RunTable()
 
     @property
-    def input_path(self) -> Path:
-        """Where the rows are."""
-        return Path(self.input)
-
-    @property
     def output_path(self) -> Path:
-        """Where the answers go: as said, or beside the input."""
+        """Where the answers go: as said, or beside a file or folder. UsageError where nobody can say what is beside."""
         if self.output is not None:
             return Path(self.output)
-        return self.input_path.with_suffix(".results.jsonl")
+        path = Path(self.input.removesuffix(".gz").removesuffix(".zst"))
+        nowhere = self.input == STANDARD_INPUT or is_url(self.input) or path.name in ("", "..")
+        if nowhere or (not Path(self.input).exists() and not _GLOB_SIGNS.isdisjoint(self.input)):
+            raise UsageError(f"Nothing is beside the input {self.input}: name the output with --output.")
+        return path.with_suffix(".results.jsonl")
 
     @property
     def output_is_folder(self) -> bool:
         """Whether the answers go to a folder, in parts: one that ends in a slash, or is there."""
         return self.output is not None and (self.output.endswith("/") or self.output_path.is_dir())
+
+
+def is_url(place: str) -> bool:
+    """Whether an input is elsewhere: s3://bucket/key."""
+    return "://" in place

@@ -8,14 +8,16 @@ from collections.abc import Callable
 import msgspec
 
 from batchrunner.errors import InputError
+from batchrunner.runner.sampling import Sample
 
 _ABOUT = "about"
 _ENDED = "ended"
 
 
 class About(msgspec.Struct, frozen=True, kw_only=True):
-    """The command and its folder, absolute paths, units in all; when the first process began and when the last (Unix
-    time). `arguments` are those of `run` without what is meant for once."""
+    """The command and its folder, absolute paths, rows in all and the sample of them that is asked; when the first
+    process began and when the last (Unix time). `arguments` are those of `run` without what is meant for once;
+    `input` may be a URL."""
 
     arguments: tuple[str, ...]
     folder: str
@@ -24,6 +26,12 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     total: int
     began_at: float
     started_at: float
+    sample: Sample | None = None
+
+    @property
+    def units(self) -> int:
+        """Units in all."""
+        return self.total if self.sample is None else min(self.total, self.sample.rows)
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True):

@@ -58,6 +58,10 @@ class RunFolder:
         self.store.remember(_IN_DOUBT, str(self._in_doubt_before + sum(unit not in done for unit in marked)))
         self.marks.clear_all()
 
+    def choose(self, chosen: Bitmap) -> None:
+        """Ask these units alone; others that an earlier run has recorded stay so, and are in no output of this one."""
+        self.store.choose(chosen)
+
     def reopen_failed(self, total: int, conditions: Sequence[Condition]) -> int:
         """Make the failed units below `total` that meet every condition pending again; how many."""
         chosen = failed = Bitmap(total, self.store.failed(total))
@@ -85,10 +89,6 @@ class RunFolder:
     def distrust(self, identity: dict[str, str]) -> None:
         """The input changed while it was read: the next run holds every recorded unit against it."""
         self._remember_identity(identity | {"input": "changed while it was read"})
-
-    def done(self, total: int) -> Bitmap:
-        """The units that have ended."""
-        return Bitmap(total, self.store.ended())
 
     @property
     def owns_output(self) -> bool:

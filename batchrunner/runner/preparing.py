@@ -3,7 +3,6 @@
 import difflib
 import hashlib
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 import msgspec
 
@@ -12,8 +11,11 @@ from batchrunner.errors import InputError, UsageError
 from batchrunner.job.schema import Job
 from batchrunner.records import Row
 from batchrunner.runner.drift import Drift, compare
-from batchrunner.source import Source, open_source
+from batchrunner.runner.sampling import Sample
+from batchrunner.sink.parts import part_name, suffix_of
+from batchrunner.source import Source, open_source, takes_in
 from batchrunner.source.template import Template, compile_template, missing_columns
+from batchrunner.store.bitmap import Bitmap
 
 LOOKED_AT = 100
 
@@ -27,45 +29,74 @@ class Scanned(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True):
-    """An input that can be asked. `total`: how many of its rows are; `identity`: what makes answers of two runs
-    comparable; `stamp`: the file's size and time of change (ns) before it was read."""
+    """An input that can be asked. `total`: how many of its rows are looked at; `chosen`: those of them that are asked,
+    all where it is None; `identity`: what makes answers of two runs comparable; `version`: of its files before they
+    were read."""
 
-    path: Path
-    stamp: tuple[int, int]
+    version: str
     source: Source
     settings: RequestSettings
     scanned: Scanned
     total: int
+    sample: Sample | None
+    chosen: Bitmap | None
     identity: dict[str, str]
 
+    @property
+    def units(self) -> int:
+        """How many rows are asked."""
+        return self.total if self.chosen is None else len(self.chosen)
+
+    @property
+    def words_of_sample(self) -> str:
+        """Tells an output of a sample from one of another with as many rows."""
+        return "" if self.sample is None else f" of {self.total} by seed {self.sample.seed}"
+
+    def unasked(self, ended: Iterable[int]) -> Bitmap:
+        """The rows that are not to be asked: those that have ended, and those that were not chosen."""
+        found = Bitmap(self.total) if self.chosen is None else self.chosen.others()
+        for number in ended:
+            found.add(number)
+        return found
+
+    def moved_to(self, place: str) -> "Prepared":
+        """The same, its input having been moved."""
+        source = open_source(place)
+        return msgspec.structs.replace(self, source=source, version=source.version())
+
     def is_changed(self) -> bool:
-        """Whether the input's bytes are others by now; they are read where its time of change is another."""
+        """Whether the input's bytes are others by now; they are read where its files' times of change are others."""
         try:
-            return _stamp(self.path) != self.stamp and self.source.fingerprint() != self.scanned.fingerprint
-        except (OSError, InputError):
+            return self.source.version() != self.version and self.source.fingerprint() != self.scanned.fingerprint
+        except InputError:
             return True
 
     def drift_from(self, recorded: Callable[[], Iterable[tuple[int, bytes | None]]]) -> Drift:
         """What differs from the units that an earlier run recorded."""
-        rows = self.scanned.rows
-        return compare(lambda skip: self.source.rows(skip, rows), self.settings, rows, recorded)
+        rows, chosen = self.scanned.rows, self.chosen
+        drift = compare(lambda skip: self.source.rows(skip, rows), self.settings, rows, recorded)
+        if chosen is None:
+            return drift
+        return msgspec.structs.replace(drift, new=len(chosen) - sum(number in chosen for number, _ in recorded()))
 
 
-def prepare(job: Job, *, limit: int | None, base_url: str, known: Scanned | None) -> Prepared:
+def prepare(job: Job, *, limit: int | None, sample: Sample | None, base_url: str, known: Scanned | None) -> Prepared:
     """Read the input once; where its bytes are those of `known`, they are hashed only.
 
     UsageError or InputError for what no row could survive.
     """
-    if job.output_path.exists() and job.input_path.exists() and job.output_path.samefile(job.input_path):
-        raise UsageError(f"{job.output_path} is the input: name another --output.")
+    output = job.output_path
+    if takes_in(job.input, output / part_name(0, suffix_of(output)) if job.output_is_folder else output):
+        raise UsageError(f"{job.output_path} is, or would be, part of the input: name another --output.")
     template = compile_template(job.request.prompt) if job.request.prompt is not None else None
-    source = open_source(job.input_path)
+    source = open_source(job.input)
     first = next(source.rows(lambda _: False, LOOKED_AT), [])
     if template is not None:
         _check_columns(template, first)
     _check_model(job, template, first)
-    stamp = _stamp(job.input_path)
-    scanned = _scanned(source, stamp[0], known)
+    version = source.version()
+    scanned = _scanned(source, known)
+    total = scanned.rows if limit is None else min(scanned.rows, limit)
     settings = RequestSettings(
         model=job.request.model,
         base_url=base_url,
@@ -74,22 +105,19 @@ def prepare(job: Job, *, limit: int | None, base_url: str, known: Scanned | None
         render=template.render if template else None,
     )
     return Prepared(
-        path=job.input_path,
-        stamp=stamp,
+        version=version,
         source=source,
         settings=settings,
         scanned=scanned,
-        total=scanned.rows if limit is None else min(scanned.rows, limit),
+        total=total,
+        sample=sample,
+        chosen=None if sample is None else sample.chosen(total),
         identity=_identity(job, scanned.fingerprint, base_url),
     )
 
 
-def _stamp(path: Path) -> tuple[int, int]:
-    status = path.stat()
-    return status.st_size, status.st_mtime_ns
-
-
-def _scanned(source: Source, size: int, known: Scanned | None) -> Scanned:
+def _scanned(source: Source, known: Scanned | None) -> Scanned:
+    size = source.size()
     if known is not None and known.size == size and known.fingerprint == source.fingerprint():
         return known
     scan = source.scan()

@@ -14,7 +14,7 @@ import msgspec
 from anyio import to_thread
 
 from batchrunner.errors import InputError, UsageError
-from batchrunner.job.schema import Job
+from batchrunner.job.schema import Job, is_url
 from batchrunner.limits.account import Book
 from batchrunner.report.bounds import LaneUse
 from batchrunner.report.summary import ThisRun, this_run
@@ -31,6 +31,8 @@ from batchrunner.runner.published import outcomes
 from batchrunner.runner.publisher import Publisher
 from batchrunner.runner.publishing import PartedOutput
 from batchrunner.runner.retrying import Condition
+from batchrunner.runner.sampling import Sample
+from batchrunner.runner.spooling import keep
 from batchrunner.runner.stopping import MaxFailed
 from batchrunner.sink import prepare_output, write_output
 from batchrunner.store.bitmap import Bitmap
@@ -50,11 +52,13 @@ Watch = Callable[[Loop, int, int], Show]
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What a run is told beside its job. `identity_url` stands for the base URL where that changes from run to run;
     `arguments` are remembered, for others to go on with; failed units that meet every condition of `retry` are asked
-    again, none where it is None."""
+    again, none where it is None; `spool` is the input where that came from standard input, to be kept in the run
+    folder."""
 
     run_dir: Path
     state_dir: Path
     limit: int | None = None
+    sample: Sample | None = None
     resume: Resume = "auto"
     overwrite: bool = False
     ca_bundle: Path | None = None
@@ -69,6 +73,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     arguments: tuple[str, ...] = ()
     retry: tuple[Condition, ...] | None = None
     part_rows: int | None = None
+    spool: Path | None = None
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,12 +98,16 @@ async def run_job(job: Job, settings: Settings, *, key: Secret, watch: Watch) ->
     in_parts = job.output_is_folder
     if settings.part_rows is not None and not in_parts:
         raise UsageError("--part-rows is for an output in parts: a folder, named with / at its end.")
+    if settings.sample is not None and in_parts:
+        raise UsageError("--sample makes an output in one file: name one, without / at its end.")
     prepare_output(job.output_path, in_parts=in_parts)
     identity_url = settings.identity_url or job.gateway.base_url
     refuse_network(settings.run_dir, "--run-dir")
     refuse_network(settings.state_dir, "--state-dir")
     known = None if settings.resume == "never" else scanned_before(settings.run_dir)
-    prepared = await to_thread.run_sync(lambda: prepare(job, limit=settings.limit, base_url=identity_url, known=known))
+    prepared = await to_thread.run_sync(
+        lambda: prepare(job, limit=settings.limit, sample=settings.sample, base_url=identity_url, known=known)
+    )
     opened = open_run_folder(
         settings.run_dir,
         output=job.output_path,
@@ -109,7 +118,12 @@ async def run_job(job: Job, settings: Settings, *, key: Secret, watch: Watch) ->
     with opened as folder:
         check_room(settings.run_dir, job.output_path.parent)
         folder.begin(prepared.identity, lambda: prepared.drift_from(folder.store.digests), settings.on_drift)
+        if settings.spool is not None:
+            job = msgspec.structs.replace(job, input=str(keep(settings.spool, folder.path)))
+            prepared = prepared.moved_to(job.input)
         folder.remember_scanned(prepared.scanned)
+        if prepared.chosen is not None:
+            folder.choose(prepared.chosen)
         _remember_about(folder, job, settings, prepared.total)
         reopened = 0 if settings.retry is None else folder.reopen_failed(prepared.total, settings.retry)
         with _parted(folder, prepared.total, settings) as parts:
@@ -136,7 +150,7 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
         if tally.units and await to_thread.run_sync(self.prepared.is_changed):
             folder.distrust(self.prepared.identity)
         totals = folder.store.totals(total)
-        if totals.ok + totals.failed == total:
+        if totals.ok + totals.failed == self.prepared.units:
             await to_thread.run_sync(write)
             ending = Ending(end=End.SOME_FAILED if totals.failed else End.ANSWERED, message="")
         if ending is None:
@@ -144,7 +158,7 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
         remember_ending(_ended(ending), folder.store.remember)
         return Result(
             ending=ending,
-            total=total,
+            total=self.prepared.units,
             totals=totals,
             usage_by_day=totals.by_day,
             in_doubt=folder.in_doubt,
@@ -155,7 +169,7 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
         """Write the output in one file, unless it stands there as it was written."""
         folder, total = self.folder, self.prepared.total
         ended, ok = folder.store.count(0, total)
-        content = f"{ok} ok {ended - ok} failed"
+        content = f"{ok} ok {ended - ok} failed{self.prepared.words_of_sample}"
         if folder.is_published(content):
             return
         with folder.publishing(content):
@@ -163,9 +177,10 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
 
     async def _ask_pending(self, key: Secret, watch: Watch) -> tuple[Tally, list[LaneUse], Ending | None]:
         """Ask for every unit that has not ended; with none left, no connection is opened."""
-        if self.folder.store.count(0, self.prepared.total)[0] == self.prepared.total:
+        ended = self.folder.store.count(0, self.prepared.total)[0]
+        if ended == self.prepared.units:
             return Tally(), [], None
-        done = self.folder.done(self.prepared.total)
+        done = self.prepared.unasked(self.folder.store.ended())
         gateway = self.job.gateway
         with closing(Book(self.settings.state_dir)) as book:
             lanes = LaneOpener(
@@ -185,7 +200,7 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
             with closing(lanes):
                 async with transport:
                     loop = Loop(self._parts(transport, lanes, done))
-                    ending = await _watched(loop, partial(watch, loop, len(done), self.prepared.total))
+                    ending = await _watched(loop, partial(watch, loop, ended, self.prepared.units))
                     return loop.tally, lanes.uses(), ending
 
     def _parts(self, transport: HttpTransport, lanes: LaneOpener, done: Bitmap) -> Parts:
@@ -249,11 +264,12 @@ def _remember_about(folder: RunFolder, job: Job, settings: Settings, total: int)
     about = About(
         arguments=settings.arguments,
         folder=os.getcwd(),  # noqa: PTH109 - the same, as text
-        input=str(job.input_path.absolute()),
+        input=job.input if is_url(job.input) else str(Path(job.input).absolute()),
         output=str(job.output_path.absolute()),
         total=total,
         began_at=now if earlier is None else earlier.began_at,
         started_at=now,
+        sample=settings.sample,
     )
     remember_about(about, folder.store.remember)
 

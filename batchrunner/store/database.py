@@ -16,14 +16,16 @@ import msgspec
 
 from batchrunner.errors import StorageError
 from batchrunner.records import Usage
+from batchrunner.store.bitmap import Bitmap
+from batchrunner.store.choosing import choose
 from batchrunner.store.rows import Entry, try_row, unit_row
 from batchrunner.store.schema import VERSION, bring_up
 from batchrunner.store.summing import DayUsage, sums_by_day, usage_by_day
 
 FILE = "run.sqlite"
 _BUSY_SECONDS = 60.0  # another connection of this run may be writing
-_ADD_UNIT = "INSERT INTO units VALUES (?, ?, ?, ?, ?)"
-_ADD_BODY = "INSERT INTO bodies VALUES (?, ?)"
+_ADD_UNIT = "INSERT INTO main.units VALUES (?, ?, ?, ?, ?)"
+_ADD_BODY = "INSERT INTO main.bodies VALUES (?, ?)"
 _ADD_TRY = "INSERT INTO tries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _FIRST_FAILURE = (
     "SELECT 'row ' || number || ': ' || message FROM units WHERE ok = 0 AND number < ? ORDER BY number LIMIT 1"
@@ -118,8 +120,8 @@ class Store:
         """Make units pending again; their tries stay."""
         with self._writing():
             for number in numbers:
-                self._db.execute("DELETE FROM units WHERE number = ?", (number,))
-                self._db.execute("DELETE FROM bodies WHERE number = ?", (number,))
+                self._db.execute("DELETE FROM main.units WHERE number = ?", (number,))
+                self._db.execute("DELETE FROM main.bodies WHERE number = ?", (number,))
 
     def paid_for_pending(self) -> dict[int, Usage]:
         """What was used by rejected answers to units that have not ended, by number."""
@@ -131,13 +133,13 @@ class Store:
 
     def holds_answers(self) -> bool:
         """Whether any unit has been answered."""
-        return bool(self._all("SELECT 1 FROM units WHERE ok = 1 LIMIT 1"))
+        return bool(self._all("SELECT 1 FROM main.units WHERE ok = 1 LIMIT 1"))
 
     def reopen_all(self) -> None:
         """Make every unit pending again; the tries stay."""
         with self._writing():
-            self._db.execute("DELETE FROM units")
-            self._db.execute("DELETE FROM bodies")
+            self._db.execute("DELETE FROM main.units")
+            self._db.execute("DELETE FROM main.bodies")
 
     def bodies(self, first: int, end: int) -> Iterator[tuple[int, bytes]]:
         """Number and output row of the units from `first` to below `end` whose bodies are here, in order.
@@ -182,6 +184,11 @@ class Store:
         """How many units from `first` to below `end` have ended, and how many of them were answered."""
         ended, ok = self._all(_COUNT, (first, end))[0]
         return ended, int(ok)
+
+    def choose(self, chosen: Bitmap) -> None:
+        """From here on nothing is told of other units, save whether any was answered."""
+        with self._reading():
+            choose(self._db, chosen)
 
     def close(self) -> None:
         """Close the file; everything committed stays."""

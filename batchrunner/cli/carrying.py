@@ -1,7 +1,6 @@
 """Carries out what `run` and `retry` were told: job, key and settings, the run itself, the summary."""
 
 import gc
-import re
 import sys
 from collections.abc import Iterable
 from contextlib import nullcontext
@@ -17,9 +16,9 @@ from batchrunner.cli.simulated import simulated_gateway
 from batchrunner.cli.state import state_home
 from batchrunner.cli.telling import summary_of, tell, words_of_retry
 from batchrunner.cli.terminal import say
-from batchrunner.errors import InputError, NoKeyError, StorageError, UsageError
+from batchrunner.errors import InputError, NoKeyError, StorageError
 from batchrunner.job.load import load_job, with_options
-from batchrunner.job.schema import KEY_VARIABLES, Job, LimitsTable
+from batchrunner.job.schema import KEY_VARIABLES, FromEnvironment, Job, LimitsTable
 from batchrunner.runner.finding import run_folder_of
 from batchrunner.runner.retrying import Condition
 from batchrunner.runner.session import Settings, run_job
@@ -46,6 +45,7 @@ def carry_out(chosen: dict[str, Any], arguments: Iterable[str], retry: Retry | N
     settings = _settings(job, chosen, simulate=simulate)
     if retry is not None:
         settings = _to_retry(settings, retry)
+    settings = msgspec.structs.replace(settings, headers={} if simulate else _headers(job))
     key = Secret("simulated") if simulate else _key(job, chosen["api_key_file"])
     with simulated_gateway(job.limits) if simulate else nullcontext(job.gateway.base_url) as base_url:
         asked = with_options(job, {"gateway": {"base_url": base_url}})
@@ -105,8 +105,6 @@ def _key(job: Job, path: Path | None) -> Secret:
     if path is not None:
         return key_from_file(path)
     named = job.gateway.api_key_env
-    if named is not None and not re.fullmatch(r"[A-Za-z_]\w*", named):
-        raise UsageError("--api-key-env takes the name of an environment variable, never the key itself.")
     key = key_from_environment(KEY_VARIABLES if named is None else (named,))
     if key is None:
         variables = " or ".join(KEY_VARIABLES) if named is None else "the variable that --api-key-env names"
@@ -114,6 +112,17 @@ def _key(job: Job, path: Path | None) -> Secret:
             f"There is no API key: set {variables}, or name a file with --api-key-file. (--simulate needs none.)"
         )
     return key
+
+
+def _headers(job: Job) -> dict[str, str | Secret]:
+    """The job's extra headers; what stands in the environment is read."""
+    headers: dict[str, str | Secret] = {}
+    for name, value in job.gateway.headers.items():
+        found = key_from_environment((value.env,)) if isinstance(value, FromEnvironment) else value
+        if found is None:
+            raise NoKeyError(f"The header {name} has its value in a variable of the environment that is not set.")
+        headers[name] = found
+    return headers
 
 
 def _settings(job: Job, chosen: dict[str, Any], *, simulate: bool) -> Settings:

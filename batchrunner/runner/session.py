@@ -50,7 +50,7 @@ Watch = Callable[[Loop, int, int], Show]
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What a run is told beside its job. `identity_url` stands for the base URL where that changes from run to run;
     `arguments` are remembered, for others to go on with; failed units that meet every condition of `retry` are asked
-    again, none where it is None."""
+    again, none where it is None; `headers` go with every try."""
 
     run_dir: Path
     state_dir: Path
@@ -69,6 +69,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     arguments: tuple[str, ...] = ()
     retry: tuple[Condition, ...] | None = None
     part_rows: int | None = None
+    headers: dict[str, str | Secret] = {}
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -181,6 +182,7 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
                 auth_scheme=gateway.auth_scheme,
                 timeout_seconds=self.job.retry.timeout,
                 ca_bundle=self.settings.ca_bundle,
+                more_headers=self.settings.headers,
             )
             with closing(lanes):
                 async with transport:

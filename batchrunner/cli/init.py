@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from batchrunner.cli.exits import errors_as_exit_codes
+from batchrunner.cli.manual import Manual
 from batchrunner.cli.terminal import safe_text, say
 from batchrunner.errors import StorageError, UsageError
 from batchrunner.job.schema import BASE_URL, NO_KEYS, Job
@@ -124,7 +125,7 @@ def _line(written: str, meaning: str) -> str:
     return f"{written:<45} # {meaning}" if meaning else written
 
 
-@click.command(epilog=EXAMPLES, context_settings={"max_content_width": 110})
+@click.command(cls=Manual, epilog=EXAMPLES, context_settings={"max_content_width": 110})
 @click.argument("name", default="job.toml")
 def init(name: str) -> None:
     """Write a commented job file to NAME (job.toml), or to stdout where NAME is -. Never over a file that is there."""

@@ -137,6 +137,18 @@ def test_a_header_whose_variable_is_not_set_ends_with_77(bench: Bench) -> None:
     assert sorted(path.name for path in bench.folder.iterdir()) == ["in.jsonl", "job.toml"]
 
 
+@pytest.mark.parametrize("value", ["hush\r\nHost: x", "hush hush", "hush\x7f"])
+def test_a_secret_that_would_break_the_request_ends_with_77_and_is_not_shown(bench: Bench, value: str) -> None:
+    bench.prompts(1)
+    bench.environment["HUSHED"] = value
+    bench.write(
+        "job.toml", 'input = "in.jsonl"', "request.model = 'm/m'", "[gateway.headers]", 'X = { env = "HUSHED" }'
+    )
+    stderr = bench.run("job.toml", code=77).stderr
+    assert "The variable of the header X has spaces" in stderr
+    assert "hush" not in stderr
+
+
 def test_other_headers_are_no_other_questions(bench: Bench) -> None:
     bench.prompts(2)
     bench.write("job.toml", 'input = "in.jsonl"')

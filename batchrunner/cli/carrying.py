@@ -118,11 +118,19 @@ def _headers(job: Job) -> dict[str, str | Secret]:
     """The job's extra headers; what stands in the environment is read."""
     headers: dict[str, str | Secret] = {}
     for name, value in job.gateway.headers.items():
-        found = key_from_environment((value.env,)) if isinstance(value, FromEnvironment) else value
-        if found is None:
-            raise NoKeyError(f"The header {name} has its value in a variable of the environment that is not set.")
-        headers[name] = found
+        headers[name] = _from_environment(name, value.env) if isinstance(value, FromEnvironment) else value
     return headers
+
+
+def _from_environment(header: str, variable: str) -> Secret:
+    """The secret value of a header. The message quotes neither it nor what may be it in the wrong place."""
+    try:
+        found = key_from_environment((variable,))
+    except NoKeyError as error:
+        raise NoKeyError(f"The variable of the header {header} has spaces or other signs that no key has.") from error
+    if found is None:
+        raise NoKeyError(f"The header {header} has its value in a variable of the environment that is not set.")
+    return found
 
 
 def _settings(job: Job, chosen: dict[str, Any], *, simulate: bool) -> Settings:

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from conftest import Bench
 
 from batchrunner.errors import InputError, UsageError
 from batchrunner.job.load import load_job
@@ -49,3 +50,36 @@ def test_a_job_file_that_is_too_large_is_refused(tmp_path: Path) -> None:
 def test_an_endless_job_file_is_refused_without_reading_it_all() -> None:
     with pytest.raises(UsageError, match="is it the right file"):
         load_job(Path("/dev/zero"))
+
+
+@pytest.mark.parametrize(
+    ("said", "path"),
+    [
+        ("data/*.jsonl", "jobs/data/*.jsonl"),
+        ("data/", "jobs/data/"),
+        ("./in.jsonl", "jobs/in.jsonl"),
+        ("-", "-"),
+        ("s3://bucket/in.parquet", "s3://bucket/in.parquet"),
+        ("hf://datasets/org/name", "hf://datasets/org/name"),
+    ],
+)
+def test_folders_and_globs_are_relative_and_what_is_no_path_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, path: str
+) -> None:
+    (tmp_path / "jobs").mkdir()
+    monkeypatch.chdir(tmp_path)
+    Path("jobs/job.toml").write_text(f'input = "{said}"\noutput = "{said}"\n')
+    job = load_job(Path("jobs/job.toml"))
+    assert (job.input, job.output) == (path, path)
+
+
+def test_a_job_that_names_a_profile_is_found_by_its_other_commands(bench: Bench) -> None:
+    config = bench.write("config.toml", "[gateways.acme]")
+    bench.environment["BATCHRUNNER_CONFIG"] = str(config)
+    bench.prompts(2)
+    bench.write("job.toml", 'input = "in.jsonl"', 'gateway = "acme"')
+    bench.run("job.toml", "--simulate")
+    process = bench.start("status", "job.toml")
+    assert "2 of 2 answered" in process.communicate(timeout=30)[0]
+    config.unlink()
+    assert 'job.toml:2: gateway = "acme" is no profile in' in bench.run("job.toml", "--simulate", code=78).stderr

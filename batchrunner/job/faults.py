@@ -4,7 +4,8 @@ contradicts itself. Found before anything is sent."""
 import math
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
+from datetime import date, time
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -15,6 +16,8 @@ from batchrunner.job.schema import Gateway, Job, LimitsTable, RequestTable, Retr
 from batchrunner.job.secrets import ADVICE, is_secret_name, shown
 
 LARGEST_LIMIT = 10**15
+_DEEPEST = 60  # of what a request may nest, 64, the rest is around the parameters
+_LARGEST_INTEGER = 2**63 - 1
 _URL = re.compile(r"https?://[^/?#\s]+[^\s]*")
 
 
@@ -64,9 +67,26 @@ def _faults_of_request(request: RequestTable) -> Iterator[Fault]:
     for name in ("model", "messages"):
         if name in params:
             yield Fault((*place, name), "has a place of its own: --model, or the rows")
-    for name in params:
+    for name, value in params.items():
         if is_secret_name(name):
             yield Fault((*place, name), f"is no parameter; {ADVICE}")
+        yield from _faults_of_json((*place, name), value)
+
+
+def _faults_of_json(place: Place, value: Any) -> Iterator[Fault]:
+    """What JSON can't hold, or its readers disagree on."""
+    if len(place) > _DEEPEST:
+        yield Fault(place[:3], "is nested too deep for a request")
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield Fault(place, f"= {value} is no number that JSON has")
+    elif isinstance(value, int) and not -_LARGEST_INTEGER - 1 <= value <= _LARGEST_INTEGER:
+        yield Fault(place, f"= {shown(value)} has more than 64 bits")
+    elif isinstance(value, date | time):
+        yield Fault(place, f"= {value} is a date or time, which JSON does not have: put it in quotes")
+    elif isinstance(value, dict | list):
+        inner = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, one in inner:
+            yield from _faults_of_json((*place, key), one)
 
 
 def _faults_of_retry(retry: Retry) -> Iterator[Fault]:

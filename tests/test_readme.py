@@ -50,7 +50,7 @@ def test_the_job_file_is_one() -> None:
     assert parse_job(content.encode(), name="README").request.model == "acme/llama-3-70b"
 
 
-@pytest.mark.parametrize("name", ["export", "limits", "retry", "run", "simulate", "status"])
+@pytest.mark.parametrize("name", ["export", "init", "limits", "retry", "run", "simulate", "status"])
 def test_every_command_has_help_with_examples(name: str) -> None:
     command = main.get_command(click.Context(main), name)
     assert command is not None

@@ -1,7 +1,6 @@
 """Carries out what `run` and `retry` were told: job, key and settings, the run itself, the summary."""
 
 import gc
-import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -20,7 +19,7 @@ from batchrunner.cli.telling import summary_of, tell, words_of_retry
 from batchrunner.cli.terminal import say
 from batchrunner.errors import InputError, NoKeyError, StorageError, UsageError
 from batchrunner.job.load import load_job, with_options
-from batchrunner.job.schema import KEY_VARIABLES, STANDARD_INPUT, Job, LimitsTable
+from batchrunner.job.schema import KEY_VARIABLES, STANDARD_INPUT, FromEnvironment, Job, LimitsTable
 from batchrunner.runner.finding import run_folder_of
 from batchrunner.runner.retrying import Condition
 from batchrunner.runner.sampling import Sample
@@ -50,6 +49,7 @@ def carry_out(chosen: dict[str, Any], arguments: Iterable[str], retry: Retry | N
     if retry is not None:
         settings = _to_retry(settings, retry)
     check_open_files(job.limits)
+    settings = msgspec.structs.replace(settings, headers={} if simulate else _headers(job))
     key = Secret("simulated") if simulate else _key(job, chosen["api_key_file"])
     with (
         _input(job, settings, fresh=retry is None) as spool,
@@ -121,8 +121,6 @@ def _key(job: Job, path: Path | None) -> Secret:
     if path is not None:
         return key_from_file(path)
     named = job.gateway.api_key_env
-    if named is not None and not re.fullmatch(r"[A-Za-z_]\w*", named):
-        raise UsageError("--api-key-env takes the name of an environment variable, never the key itself.")
     key = key_from_environment(KEY_VARIABLES if named is None else (named,))
     if key is None:
         variables = " or ".join(KEY_VARIABLES) if named is None else "the variable that --api-key-env names"
@@ -130,6 +128,25 @@ def _key(job: Job, path: Path | None) -> Secret:
             f"There is no API key: set {variables}, or name a file with --api-key-file. (--simulate needs none.)"
         )
     return key
+
+
+def _headers(job: Job) -> dict[str, str | Secret]:
+    """The job's extra headers; what stands in the environment is read."""
+    headers: dict[str, str | Secret] = {}
+    for name, value in job.gateway.headers.items():
+        headers[name] = _from_environment(name, value.env) if isinstance(value, FromEnvironment) else value
+    return headers
+
+
+def _from_environment(header: str, variable: str) -> Secret:
+    """The secret value of a header. The message quotes neither it nor what may be it in the wrong place."""
+    try:
+        found = key_from_environment((variable,))
+    except NoKeyError as error:
+        raise NoKeyError(f"The variable of the header {header} has spaces or other signs that no key has.") from error
+    if found is None:
+        raise NoKeyError(f"The header {header} has its value in a variable of the environment that is not set.")
+    return found
 
 
 def _settings(job: Job, chosen: dict[str, Any], *, simulate: bool) -> Settings:

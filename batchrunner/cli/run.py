@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from batchrunner.cli.exits import errors_as_exit_codes
+from batchrunner.cli.manual import HEADINGS, Manual
 from batchrunner.cli.options import run_options
 from batchrunner.cli.remembering import arguments_to_remember
 
@@ -23,7 +24,7 @@ Run the same command again to go on where it stopped; a finished job sends nothi
 """
 
 
-@click.command(epilog=EXAMPLES, context_settings={"max_content_width": 110})
+@click.command(cls=Manual, epilog=EXAMPLES, headings=HEADINGS, context_settings={"max_content_width": 110})
 @run_options
 def run(**chosen: Any) -> None:
     """Ask for every row of JOB: a job file (*.toml), a data file (*.jsonl, *.csv, also .gz or .zst, *.parquet), a glob

@@ -14,6 +14,7 @@ import anyio
 import click
 
 from batchrunner.cli.files import allow_many_files
+from batchrunner.cli.manual import Manual
 from batchrunner.cli.types import FAULTS, Amount, FaultShare, Span, Statuses
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ A prompt may aim a fault at itself by its text:
 """
 
 
-@click.command(epilog=EXAMPLES, context_settings={"max_content_width": 110})
+@click.command(cls=Manual, epilog=EXAMPLES, context_settings={"max_content_width": 110})
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65_535), default=8000, show_default=True, help="0: any free one.")
 @click.option("--rps", type=Amount(), help="Requests per second, for each account and model.")

@@ -12,19 +12,27 @@ BASE_URL = "https://inference.baseten.co/v1"
 STANDARD_INPUT = "-"
 _GLOB_SIGNS = frozenset("*?[")
 KEY_VARIABLES = ("BATCHRUNNER_API_KEY", "BASETEN_API_KEY")
+NO_KEYS = frozenset(("models", "of_profile"))  # fields that no file says by their names
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A table of the job file: an unknown key is an error."""
 
 
+class FromEnvironment(Table, frozen=True):
+    """A value that stands in an environment variable, `{ env = "NAME" }`."""
+
+    env: str
+
+
 class Gateway(Table, frozen=True):
-    """Where to ask and with which key."""
+    """Where to ask and with which key. `headers` go with every request."""
 
     base_url: str = BASE_URL
     api_key_env: str | None = None
     auth_scheme: Literal["Api-Key", "Bearer"] = "Api-Key"
     account: str = ""
+    headers: dict[str, str | FromEnvironment] = {}
 
 
 class RequestTable(Table, frozen=True):
@@ -57,13 +65,15 @@ class ModelLimits(Amounts, frozen=True):
 
 
 class LimitsTable(Amounts, frozen=True):
-    """What each model, or the account, may use. `models` holds the tables within this one, by their models' names."""
+    """What each model, or the account, may use. `models` holds the tables within this one, by their models' names;
+    `of_profile` the names of those that the job took over with its gateway, whether it asks these models or not."""
 
     daily_reset: str = "00:00 UTC"
     token_accounting: Literal["settled", "upfront"] = "settled"
     concurrency: int | Literal["auto"] = "auto"
     scope: Literal["model", "account"] = "model"
     models: dict[str, ModelLimits] = {}
+    of_profile: tuple[str, ...] = ()
 
     def for_model(self, model: str) -> "LimitsTable":
         """The limits of one model's lane: what its own table says, else what is said for all."""

@@ -138,7 +138,7 @@ def _check_model(job: Job, template: Template | None, rows: list[Row]) -> None:
     bodies_speak = template is None and any("body" in row.columns for row in rows)
     if job.request.model is None and rows and not bodies_speak:
         raise UsageError("No model is named: say which with --model org/model, or `model` in [request].")
-    others = [name for name in job.limits.models if name != job.request.model]
+    others = [name for name in job.limits.models if name not in (job.request.model, *job.limits.of_profile)]
     if others and not bodies_speak and job.request.model not in job.limits.models:
         raise UsageError(f'[limits."{others[0]}"] is for a model that is not asked; the model is {job.request.model}.')
 

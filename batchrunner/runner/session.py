@@ -53,7 +53,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What a run is told beside its job. `identity_url` stands for the base URL where that changes from run to run;
     `arguments` are remembered, for others to go on with; failed units that meet every condition of `retry` are asked
     again, none where it is None; `spool` is the input where that came from standard input, to be kept in the run
-    folder."""
+    folder; `headers` go with every try."""
 
     run_dir: Path
     state_dir: Path
@@ -74,6 +74,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     retry: tuple[Condition, ...] | None = None
     part_rows: int | None = None
     spool: Path | None = None
+    headers: dict[str, str | Secret] = {}
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -196,6 +197,7 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
                 auth_scheme=gateway.auth_scheme,
                 timeout_seconds=self.job.retry.timeout,
                 ca_bundle=self.settings.ca_bundle,
+                more_headers=self.settings.headers,
             )
             with closing(lanes):
                 async with transport:

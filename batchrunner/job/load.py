@@ -13,12 +13,19 @@ import msgspec
 
 from batchrunner.errors import InputError, UsageError
 from batchrunner.job.reset import parse_reset
-from batchrunner.job.schema import Job, LimitsTable, ModelLimits, Table
+from batchrunner.job.schema import Job, LimitsTable, ModelLimits, RequestTable, Table
 from batchrunner.job.words import Place, dotted, no_toml, sentence, unknown_key, wrong_value
 
 LARGEST_FILE = 2**20
 LARGEST_LIMIT = 10**15
 
+_NO_ROW_PARAMS = {
+    "messages": "is no parameter: rows have a column messages without being told so",
+    "prompt": "is no parameter: rows have a column prompt without being told so",
+    "n": "can't be set: samples are units of their own, say samples = 3 in [sweep]",
+    "stream": "can't be set by rows: how answers travel is the job's affair",
+    "stream_options": "can't be set by rows: how answers travel is the job's affair",
+}
 SomeTable = TypeVar("SomeTable", bound=Table)
 _LIMITS = frozenset(LimitsTable.__struct_fields__) - {"models"}  # what [limits] says in words of its own
 
@@ -34,7 +41,9 @@ def load_job(path: Path) -> Job:
         raise UsageError(f"The job file {path} is larger than {LARGEST_FILE} bytes: is it the right file?")
     job = parse_job(content, name=str(path))
     output = None if job.output is None else _beside(path, job.output)
-    return msgspec.structs.replace(job, input=str(path.parent / job.input), output=output)
+    files = None if job.request.files is None else _beside(path, job.request.files)
+    request = msgspec.structs.replace(job.request, files=files)
+    return msgspec.structs.replace(job, input=str(path.parent / job.input), output=output, request=request)
 
 
 def parse_job(content: bytes, *, name: str) -> Job:
@@ -109,13 +118,29 @@ def _faults(job: Job) -> Iterator[str]:
         yield f"retry.attempts = {job.retry.attempts} is less than 1"
     if not 0 < job.retry.timeout < math.inf:
         yield f"retry.timeout = {job.retry.timeout} is no number of seconds above 0"
+    if job.retry.invalid_answers < 0:
+        yield f"retry.invalid_answers = {job.retry.invalid_answers} is less than 0"
+    yield from _faults_of_request(job.request)
     if job.request.params.get("n", 1) != 1:
-        yield "the parameter n is more than 1: repeat the rows instead, each with an id of its own"
+        yield "the parameter n is more than 1: samples are units of their own, say samples = 3 in [sweep]"
     if job.request.params.get("stream"):
         yield "the parameter stream is not supported: leave it out, answers are recorded whole"
     for name in ("model", "messages"):
         if name in job.request.params:
             yield f"the parameter {name} has a place of its own: --model, or the rows"
+
+
+def _faults_of_request(request: RequestTable) -> Iterator[str]:
+    if request.prompt is not None and request.messages:
+        yield "request.prompt and request.messages both say what is asked: leave one out"
+    for number, message in enumerate(request.messages):
+        if not isinstance(message.get("role"), str) or not isinstance(message.get("content", ""), str | list):
+            yield f"request.messages[{number}] has no role, or a content that is neither a text nor a list of parts"
+    if {"max_tokens", "max_completion_tokens"} <= request.params.keys():
+        yield "max_tokens and max_completion_tokens are two names of one parameter: leave out what the model takes not"
+    for name in request.row_params:
+        if name in _NO_ROW_PARAMS:
+            yield f"request.row_params: {name} {_NO_ROW_PARAMS[name]}"
 
 
 def _faults_of_limits(limits: LimitsTable) -> Iterator[str]:

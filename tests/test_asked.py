@@ -59,12 +59,10 @@ def listener() -> Iterator[Listener]:
     thread.join()
 
 
-def job(bench: Bench, request: str, rest: str = "", name: str = "in.jsonl") -> Path:
+def job(bench: Bench, request: str, name: str = "in.jsonl") -> Path:
     """A job file with this [request]."""
     path = bench.folder / "job.toml"
-    path.write_text(
-        f'input = "{name}"\noutput = "in.results.jsonl"\n[request]\nmodel = "acme/small"\n{request}\n{rest}'
-    )
+    path.write_text(f'input = "{name}"\noutput = "in.results.jsonl"\n[request]\nmodel = "acme/small"\n{request}\n')
     return path
 
 

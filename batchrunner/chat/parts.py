@@ -21,14 +21,19 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 _HELD = {"file": "file_data", "input_audio": "data"}
 
 
-def characters(messages: list[Any]) -> int:
-    """The characters of all messages; what is no text counts as CHARS_OF_A_PART."""
-    return sum(_length(message.get("content")) for message in messages if isinstance(message, dict))
-
-
-def have_parts(messages: list[Any]) -> bool:
-    """Whether any message is more than a text."""
-    return any(isinstance(message, dict) and isinstance(message.get("content"), list) for message in messages)
+def weigh(messages: list[Any]) -> tuple[int, bool]:
+    """The characters of all messages, what is no text counting as CHARS_OF_A_PART; whether any has parts."""
+    chars, has_parts = 0, False
+    for message in messages:
+        content = message.get("content") if isinstance(message, dict) else None
+        if isinstance(content, str):
+            chars += len(content)
+        elif isinstance(content, list):
+            has_parts = True
+            chars += sum(map(_length_of_part, content))
+        elif content is not None:
+            chars += len(str(content))
+    return chars, has_parts
 
 
 def with_files(body: Mapping[str, Any], read_file: ReadFile | None) -> dict[str, Any]:
@@ -48,7 +53,7 @@ class _Filling:
         self._bytes = 0
 
     def message(self, message: Any) -> Any:
-        if not have_parts([message]):
+        if not (isinstance(message, dict) and isinstance(message.get("content"), list)):
             return message
         parts = [self._part(part) if isinstance(part, dict) else part for part in message["content"]]
         return {**message, "content": parts}
@@ -80,14 +85,6 @@ class _Filling:
 
 def _names_file(url: object) -> bool:
     return isinstance(url, str) and url != "" and (url.startswith("file:") or _SCHEME.match(url) is None)
-
-
-def _length(content: object) -> int:
-    if isinstance(content, str):
-        return len(content)
-    if isinstance(content, list):
-        return sum(map(_length_of_part, content))
-    return len(str(content)) if content is not None else 0
 
 
 def _length_of_part(part: object) -> int:

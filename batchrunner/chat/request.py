@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from batchrunner.chat import shapes
-from batchrunner.chat.parts import characters, have_parts, with_files
+from batchrunner.chat.parts import weigh, with_files
 from batchrunner.chat.shapes import RequestSettings
 from batchrunner.chat.sound import fault_in
 from batchrunner.records import Failure, Kind, Request, Row
@@ -19,9 +19,10 @@ def compose(row: Row, settings: RequestSettings) -> Request | Failure:
     body = _body(row, settings)
     if isinstance(body, Failure):
         return body
+    chars, has_parts = weigh(body["messages"])
     try:
         expected = settings.expectations.of(body.get("response_format"))
-        encoded = msgspec.json.encode(with_files(body, settings.read_file) if have_parts(body["messages"]) else body)
+        encoded = msgspec.json.encode(with_files(body, settings.read_file) if has_parts else body)
     except (UnicodeEncodeError, RecursionError, TypeError) as error:
         return _invalid(f"the request can't be written as JSON: {error}")
     except ValueError as error:
@@ -33,7 +34,7 @@ def compose(row: Row, settings: RequestSettings) -> Request | Failure:
         model=body["model"],
         body=encoded,
         digest=_digest(settings, row.id, encoded),
-        prompt_chars=characters(body["messages"]) + (len(msgspec.json.encode(tools)) if tools else 0),
+        prompt_chars=chars + (len(msgspec.json.encode(tools)) if tools else 0),
         max_tokens=_whole(body.get("max_completion_tokens")) or _whole(body.get("max_tokens")),
         check=None if expected is None else expected.check,
     )

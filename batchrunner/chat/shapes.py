@@ -65,9 +65,10 @@ def body_of(columns: Columns, settings: RequestSettings) -> dict[str, Any] | Fai
         return _from_batch_line(columns)
     if columns.get("messages") is not None:
         return _from_messages(columns, settings)
-    if isinstance(columns.get("prompt"), str):
-        return _with_tools(_with_settings(_conversation(columns["prompt"]), columns, settings), columns)
-    if columns.get("prompt") is not None:
+    prompt = columns.get("prompt")
+    if isinstance(prompt, str):
+        return _with_tools(_with_settings(_conversation(prompt), columns, settings), columns)
+    if prompt is not None:
         return _invalid("`prompt` is not a text")
     return _invalid("the row has none of `prompt`, `messages` and `body`; a template (--prompt) may make one")
 
@@ -111,7 +112,7 @@ def _with_row_params(body: dict[str, Any], columns: Columns, names: tuple[str, .
 
 def _with_tools(body: dict[str, Any] | Failure, columns: Columns) -> dict[str, Any] | Failure:
     """A conversation may come with its tools."""
-    if isinstance(body, Failure) or not ("tools" in columns or "tool_choice" in columns):
+    if not ("tools" in columns or "tool_choice" in columns) or isinstance(body, Failure):
         return body
     made = _with_row_params(body, columns, ("tools", "tool_choice"))
     if isinstance(made, Failure):

@@ -260,6 +260,19 @@ def test_an_empty_cell_of_a_table_sets_nothing(bench: Bench, listener: Listener)
     assert "temperature" not in sent[1]
 
 
+def test_a_table_s_conversation_is_sent_without_the_members_a_message_has_not(bench: Bench, listener: Listener) -> None:
+    picture = {"type": "image_url", "image_url": {"url": "https://x.example/1.png"}}
+    text = {"type": "text", "text": "what is it?"}
+    calls = [{"id": "1", "type": "function"}]
+    turns = [
+        {"role": "user", "content": [text, picture], "name": "Ann"},
+        {"role": "assistant", "content": None, "tool_calls": calls},
+    ]
+    pq.write_table(pa.Table.from_pylist([{"messages": turns}]), bench.folder / "in.parquet")
+    (body,) = ask(bench, listener, "in.parquet", "-m", "m")
+    assert body["messages"] == turns
+
+
 def with_image(url: object) -> dict[str, Any]:
     """A row with one image."""
     return {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}]}

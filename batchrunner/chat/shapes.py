@@ -81,7 +81,24 @@ def _from_messages(columns: Columns, settings: RequestSettings) -> dict[str, Any
     messages = columns["messages"]
     if not isinstance(messages, list) or not messages or not all(isinstance(m, dict) for m in messages):
         return _invalid("`messages` is not a list of objects")
-    return _with_tools(_with_settings(messages, columns, settings), columns)
+    said = [_without_nulls(message) for message in messages]
+    return _with_tools(_with_settings(said, columns, settings), columns)
+
+
+def _without_nulls(message: dict[str, Any]) -> dict[str, Any]:
+    """A message and its parts without empty members: tables give every one all members that any other has. An empty
+    content stays, as beside tool calls."""
+    content = message.get("content")
+    if isinstance(content, list):
+        parts = [_kept(part) if isinstance(part, dict) else part for part in content]
+        return {**_kept(message), "content": parts}
+    return {**_kept(message), "content": content} if "content" in message and content is None else _kept(message)
+
+
+def _kept(members: dict[str, Any]) -> dict[str, Any]:
+    if None not in members.values():
+        return members
+    return {name: value for name, value in members.items() if value is not None}
 
 
 def _with_settings(messages: Messages, columns: Columns, settings: RequestSettings) -> dict[str, Any] | Failure:

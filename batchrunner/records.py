@@ -4,7 +4,7 @@ A unit is one thing to ask. Until sweeps exist a unit is a row, told by its numb
 Times are seconds; instants called `_at` are Unix time unless they say otherwise.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -19,6 +19,8 @@ class Kind(StrEnum):
     REJECTED = "rejected"  # the gateway will not have this request: 400, 413, 422, ...
     INVALID_REPLY = "invalid_reply"  # status 2xx, but the body is no chat completion
     EMPTY_ANSWER = "empty_answer"  # a completion without text and without tool calls
+    INVALID_ANSWER = "invalid_answer"  # the answer is not the JSON that was asked for
+    FINISH_REASON = "finish_reason"  # the answer ended in a way that the job counts as failure
     SERVER_ERROR = "server_error"  # 500 and other 5xx
     TIMEOUT = "timeout"  # no whole answer within the time for one try
     RATE_LIMITED = "rate_limited"  # 429 of a rate
@@ -33,11 +35,12 @@ class Kind(StrEnum):
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a try or a row failed. `status` is the HTTP status, where one came."""
+    """Why a try or a row failed. `status` is the HTTP status, where one came; `final`: another try won't help."""
 
     kind: Kind
     message: str
     status: int | None = None
+    final: bool = False
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,10 +52,23 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     failure: Failure | None = None
 
 
+class FileContent(msgspec.Struct, frozen=True, kw_only=True):
+    """A local file that goes into a message."""
+
+    media_type: str
+    base64: str
+
+    @property
+    def data_url(self) -> str:
+        """The whole file as a URL."""
+        return f"data:{self.media_type};base64,{self.base64}"
+
+
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """What is sent for one unit: a JSON body for /chat/completions, and what the limiter needs of it.
 
-    `digest` tells it from what another run asks for a unit of the same number.
+    `digest` tells it from what another run asks for a unit of the same number; `check` takes an answer in, or says what
+    is wrong with it, where the job or the row is particular about answers.
     """
 
     number: int
@@ -62,6 +78,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     digest: bytes = b""
     prompt_chars: int
     max_tokens: int | None = None
+    check: "Callable[[Reply], Reply | Failure] | None" = None
 
 
 class HttpReply(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,7 +108,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
-    """A chat completion, understood. `tool_calls` is the gateway's JSON as it came."""
+    """A chat completion, understood. `tool_calls` is the gateway's JSON as it came, `parsed` the answer's own."""
 
     text: str | None
     tool_calls: msgspec.Raw | None
@@ -100,6 +117,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     usage: Usage
     model: str | None
     request_id: str | None
+    parsed: msgspec.Raw | None = None
 
 
 class Try(msgspec.Struct, frozen=True, kw_only=True):

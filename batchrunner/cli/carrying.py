@@ -13,6 +13,7 @@ import msgspec
 
 from batchrunner.cli.files import check_open_files
 from batchrunner.cli.progress import style_for, watch
+from batchrunner.cli.prompting import prompt_of
 from batchrunner.cli.simulated import simulated_gateway
 from batchrunner.cli.state import state_home
 from batchrunner.cli.telling import summary_of, tell, words_of_retry
@@ -103,13 +104,15 @@ def _job(chosen: dict[str, Any], *, simulate: bool) -> Job:
     named: str = chosen["job"]
     job = load_job(Path(named)) if named.endswith(".toml") else Job(input=named)
     params = job.request.params | dict(chosen["params"])
+    prompt = prompt_of(chosen["prompt"], chosen["prompt_file"])
+    request: dict[str, Any] = {"prompt": prompt, "messages": None if prompt is None else [], "params": params}
     model = chosen["model"] or job.request.model or (SIMULATED_MODEL if simulate else None)
     return with_options(
         job,
         {
             "": {"output": chosen["output"]},
             "gateway": {name: chosen[name] for name in ("base_url", "api_key_env", "auth_scheme")},
-            "request": {name: chosen[name] for name in ("prompt", "system")} | {"model": model, "params": params},
+            "request": {name: chosen[name] for name in ("system", "files")} | {"model": model, **request},
             "limits": {name: chosen[name] for name in LimitsTable.__struct_fields__ if name in chosen},
             "retry": {name: chosen[name] for name in ("attempts", "timeout")},
             "run": {"on_daily_limit": chosen["on_daily_limit"]},

@@ -40,7 +40,9 @@ _OPTIONS: tuple[Callable[[Command], Command], ...] = (
         "--ca-bundle", type=click.Path(path_type=Path, exists=True), metavar="PATH", help="Own authority (PEM)."
     ),
     click.option("--prompt", metavar="TEMPLATE", help="Jinja2 template over the row's columns."),
-    click.option("--system", metavar="TEXT", help="System message."),
+    click.option("--prompt-file", type=click.Path(path_type=Path), metavar="PATH", help="File with that template."),
+    click.option("--system", metavar="TEMPLATE", help="System message, a template too."),
+    click.option("--files", type=click.Path(), metavar="DIR", help="Where the local files are that messages may name."),
     click.option("--param", "params", type=Parameter(), multiple=True, help="Request parameter. Repeatable."),
     click.option("--rps", "requests_per_second", type=Amount(), metavar="N", help="Limit: requests per second."),
     click.option("--rpm", "requests_per_minute", type=Amount(), metavar="N", help="Limit: requests per minute."),

@@ -43,7 +43,8 @@ Ask it what it saw:
 \b
 A prompt may aim a fault at itself by its text:
   [[status:NNN]] [[empty]] [[hang]] [[html]] [[truncated]] [[reset]]
-  [[429xN]] and [[5xxxN]]: only the first N times that it arrives
+  [[invalid]] [[misfit]] [[refusal]] [[length]] [[content_filter]] [[call]]: how the answer is
+  [[429xN]], [[5xxxN]], [[invalidxN]], ...: only the first N times that it arrives
 """
 
 

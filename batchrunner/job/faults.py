@@ -3,7 +3,7 @@ contradicts itself. Found before anything is sent."""
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import date, time
 from typing import Any, NamedTuple
 
@@ -18,6 +18,13 @@ from batchrunner.job.secrets import ADVICE, is_secret_name, shown
 LARGEST_LIMIT = 10**15
 _DEEPEST = 60  # of what a request may nest, 64, the rest is around the parameters
 _LARGEST_INTEGER = 2**63 - 1
+_NO_ROW_PARAMS = {
+    "messages": "is no parameter: rows have a column messages without being told so",
+    "prompt": "is no parameter: rows have a column prompt without being told so",
+    "n": "can't be set: samples are units of their own, say samples = 3 in [sweep]",
+    "stream": "can't be set by rows: how answers travel is the job's affair",
+    "stream_options": "can't be set by rows: how answers travel is the job's affair",
+}
 _URL = re.compile(r"https?://[^/?#\s]+[^\s]*")
 
 
@@ -59,9 +66,20 @@ def _faults_of_request(request: RequestTable) -> Iterator[Fault]:
     for key in ("model", "prompt"):
         if (text := getattr(request, key)) is not None and not text.strip():
             yield Fault(("request", key), "is empty: leave it out, or say what it is")
-    place, params = ("request", "params"), request.params
+    yield from _faults_of_messages(request)
+    yield from _faults_of_params(request.params)
+    for name in request.row_params:
+        if name in _NO_ROW_PARAMS:
+            yield Fault(("request", "row_params"), f": {name} {_NO_ROW_PARAMS[name]}")
+
+
+def _faults_of_params(params: Mapping[str, Any]) -> Iterator[Fault]:
+    place = ("request", "params")
+    if {"max_tokens", "max_completion_tokens"} <= params.keys():
+        yield Fault((*place, "max_tokens"), "and max_completion_tokens are two names of one parameter: leave one out")
     if (number := params.get("n", 1)) != 1:
-        yield Fault((*place, "n"), f"= {shown(number)} is not 1: repeat the rows instead, each with an id of its own")
+        words = f"= {shown(number)} is not 1: samples are units of their own, say samples = 3 in [sweep]"
+        yield Fault((*place, "n"), words)
     if params.get("stream"):
         yield Fault((*place, "stream"), "is not supported: leave it out, answers are recorded whole")
     for name in ("model", "messages"):
@@ -71,6 +89,15 @@ def _faults_of_request(request: RequestTable) -> Iterator[Fault]:
         if is_secret_name(name):
             yield Fault((*place, name), f"is no parameter; {ADVICE}")
         yield from _faults_of_json((*place, name), value)
+
+
+def _faults_of_messages(request: RequestTable) -> Iterator[Fault]:
+    if request.prompt is not None and request.messages:
+        yield Fault(("request", "messages"), "and request.prompt both say what is asked: leave one out")
+    for number, message in enumerate(request.messages):
+        if not isinstance(message.get("role"), str) or not isinstance(message.get("content", ""), str | list):
+            words = f"[{number}] has no role, or a content that is neither a text nor a list of parts"
+            yield Fault(("request", "messages"), words)
 
 
 def _faults_of_json(place: Place, value: Any) -> Iterator[Fault]:
@@ -94,6 +121,9 @@ def _faults_of_retry(retry: Retry) -> Iterator[Fault]:
         yield Fault(("retry", "attempts"), f"= {retry.attempts} is less than 1")
     if not 0 < retry.timeout < math.inf:
         yield Fault(("retry", "timeout"), f"= {retry.timeout} is no number of seconds above 0")
+
+    if retry.invalid_answers < 0:
+        yield Fault(("retry", "invalid_answers"), f"= {retry.invalid_answers} is less than 0")
 
 
 def _faults_of_limits(limits: LimitsTable) -> Iterator[Fault]:

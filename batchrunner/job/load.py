@@ -28,7 +28,9 @@ def load_job(path: Path) -> Job:
     names_profile = isinstance(sheet.tables.get("gateway"), str)
     job = job_of(sheet, read_profiles(profiles_path(os.environ)) if names_profile else None)
     output = None if job.output is None else _beside(path, job.output)
-    return msgspec.structs.replace(job, input=_beside(path, job.input), output=output)
+    files = None if job.request.files is None else _beside(path, job.request.files)
+    request = msgspec.structs.replace(job.request, files=files)
+    return msgspec.structs.replace(job, input=_beside(path, job.input), output=output, request=request)
 
 
 def parse_job(content: bytes, *, name: str, profiles: Sheet | None = None) -> Job:

@@ -36,12 +36,25 @@ class Gateway(Table, frozen=True):
 
 
 class RequestTable(Table, frozen=True):
-    """What is asked of every row."""
+    """What is asked of every row. `system`, `prompt` and the texts in `messages` are templates; `files` is the folder
+    in which the local files may be that parts of messages name."""
 
     model: str | None = None
     system: str | None = None
     prompt: str | None = None
+    messages: list[dict[str, Any]] = []
     params: dict[str, Any] = {}
+    tools: list[dict[str, Any]] = []
+    tool_choice: str | dict[str, Any] | None = None
+    response_format: dict[str, Any] = {}
+    row_params: list[str] = []
+    files: str | None = None
+
+    @property
+    def all_params(self) -> dict[str, Any]:
+        """`params` and what has a place of its own; where something is said twice, `params` hold, as an option's do."""
+        own = {"tools": self.tools, "tool_choice": self.tool_choice, "response_format": self.response_format}
+        return {name: value for name, value in own.items() if value} | self.params
 
 
 class Amounts(Table, frozen=True):
@@ -88,10 +101,14 @@ class LimitsTable(Amounts, frozen=True):
 
 
 class Retry(Table, frozen=True):
-    """How often and how long one unit is tried. Times in seconds."""
+    """How often and how long one unit is tried. Times in seconds. `invalid_answers`: further tries for an answer that
+    is not the JSON asked for; `tell_errors`: and the model is told what was wrong; `fail_on`: finish reasons."""
 
     attempts: int = 6
     timeout: float = 1200.0
+    invalid_answers: int = 2
+    tell_errors: bool = False
+    fail_on: list[str] = []
 
 
 class RunTable(Table, frozen=True):

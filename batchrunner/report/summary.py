@@ -7,6 +7,8 @@ from batchrunner.report.tally import Tally
 from batchrunner.store.database import Totals
 from batchrunner.store.summing import DayUsage
 
+APART = frozenset({"length", "content_filter", "refusal"})  # answers that ended in these ways are told apart
+
 
 class Units(msgspec.Struct, frozen=True, kw_only=True):
     """Units by status; they add up to `total`."""
@@ -75,7 +77,8 @@ def usage_of(totals: Totals) -> dict[str, int]:
 def line(summary: Summary) -> str:
     """One line for people. Counts are those of all runs of this output; what this one did has words of its own."""
     units, this_run = summary.units, summary.this_run
-    parts = [f"{units.ok:,} of {units.total:,} answered"]
+    apart = ", ".join(f"{name} {count:,}" for name, count in sorted(summary.finish_reasons.items()) if name in APART)
+    parts = [f"{units.ok:,} of {units.total:,} answered{f' ({apart})' if apart else ''}"]
     if units.failed:
         kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(summary.failed_by_kind.items()))
         parts.append(f"{units.failed:,} failed ({kinds})")

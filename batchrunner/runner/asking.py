@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt
 
+from batchrunner.chat.corrected import corrected
 from batchrunner.chat.verdict import LaneHistory, UnitHistory, Verdict, judge
 from batchrunner.limits.hints import DAILY_SECONDS, Refusal
 from batchrunner.limits.in_flight import Lease
@@ -36,9 +37,12 @@ _STOPPING = {Kind.REFUSED: End.REFUSED, Kind.BILLING: End.REFUSED, Kind.REDIRECT
 
 class Patience(msgspec.Struct, frozen=True, kw_only=True):
     """How long to go on. `attempts`: charged tries of a unit; `max_outage_seconds`: of a silent gateway;
-    `waits_for_quota`: a lane whose daily quota is gone waits for the reset instead of stopping."""
+    `waits_for_quota`: a lane whose daily quota is gone waits for the reset instead of stopping; `invalid_answers`:
+    further tries for an answer that is not what was asked for; `tells_errors`: and the model is told why."""
 
     attempts: int = 6
+    invalid_answers: int = 2
+    tells_errors: bool = False
     max_outage_seconds: float = 900.0
     waits_for_quota: bool = False
 
@@ -109,10 +113,11 @@ class Asker:
             outcome = failed(request.number, request.id, failure, now=time.time())
             await self._record(Entry(outcome=outcome, digest=request.digest), None)
             return
-        unit = UnitHistory(request.number)
+        unit = UnitHistory(request.number, self._patience.invalid_answers)
         settled, attempts = await self._try_once(request, unit), 1
         if settled.verdict is Verdict.AGAIN:
             settled, attempts = await self._try_again(request, unit, settled)
+        attempts += unit.reasked
         outcome = (answered if settled.verdict is None else failed_after)(request, settled.came, attempts)
         paid = self._earlier.paid.pop(request.number, None)
         if paid is not None:
@@ -148,11 +153,12 @@ class Asker:
         return settled, int(retrying.statistics["attempt_number"])
 
     async def _try_once(self, request: Request, unit: UnitHistory) -> Settled:
-        """One charged try: sent as often as the lane's limits or an outage turn it away."""
+        """One charged try: sent as often as the lane's limits or an outage turn it away, or its answers are invalid."""
+        asked = request
         while True:
-            lease = await self.limiter.admit(self._learning.estimate(request))
+            lease = await self.limiter.admit(self._learning.estimate(asked))
             self._admitted()
-            sent = await self._send(request, lease)
+            sent = await self._send(asked, lease)
             if sent is None:
                 continue
             came, slot = sent
@@ -165,6 +171,8 @@ class Asker:
                 raise SendingStoppedError
             if verdict is Verdict.UNAVAILABLE:
                 await self._stand_aside(request)
+            if verdict is Verdict.REASK and self._patience.tells_errors and came.reply and came.failure:
+                asked = corrected(request, came.reply, came.failure)
 
     async def _send(self, request: Request, lease: Lease) -> tuple[Came, int] | None:
         """What one try brought, and its mark; the lane has taken in what it says of tokens and latency.
@@ -182,7 +190,7 @@ class Asker:
             self._marks.clear(slot)
             return None
         now = limiter.clock()
-        came = read(brought, sent_at=sent_at, latency_s=now - lease.taken_at)
+        came = read(brought, sent_at=sent_at, latency_s=now - lease.taken_at, check=request.check)
         self._learning.take_in(request, lease, came, now)
         if isinstance(brought, HttpReply):
             self._learning.listen(brought, now)
@@ -211,7 +219,7 @@ class Asker:
                 self._told_gone(came, lease)
             case Verdict.STOP:
                 self.stop(_ending(_STOPPING[came.failure.kind], came))
-            case Verdict.AGAIN | Verdict.FAIL | Verdict.REFUSED:
+            case Verdict.AGAIN | Verdict.REASK | Verdict.FAIL | Verdict.REFUSED:
                 pass
         return verdict
 

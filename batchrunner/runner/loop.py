@@ -238,7 +238,11 @@ class Loop:
 
     async def _compose(self, row: Row) -> Request | None:
         """The row's request; where there is none, that is recorded."""
-        request = compose(row, self._parts.settings)
+        settings = self._parts.settings
+        if settings.read_file is None:
+            request = compose(row, settings)
+        else:  # it waits for the disk, maybe for long
+            request = await to_thread.run_sync(compose, row, settings)
         if isinstance(request, Request):
             return request
         outcome = failed(row.number, row.id, request, now=time.time())

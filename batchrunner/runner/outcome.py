@@ -1,5 +1,6 @@
 """What came over the wire, as a try and as a unit's outcome. Pure: where chat/ and limits/ meet over one reply."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -11,6 +12,7 @@ from batchrunner.limits.hints import Refusal, read_refusal, retry_after_seconds
 from batchrunner.limits.spans import gateway_time
 from batchrunner.records import ErrorColumn, Failure, HttpReply, Kind, Outcome, Reply, Request, Try
 
+Check = Callable[[Reply], Reply | Failure]
 _NOT_COUNTED = UNPAID | {Kind.UNAVAILABLE}  # a 500 may have come after the tokens were counted
 
 
@@ -48,13 +50,17 @@ class Came(msgspec.Struct, frozen=True, kw_only=True):
         return 0 if self.failure is not None and self.failure.kind in _NOT_COUNTED else None
 
 
-def read(came: HttpReply | Failure, *, sent_at: float, latency_s: float) -> Came:
-    """Understand what the transport brought."""
+def read(came: HttpReply | Failure, *, sent_at: float, latency_s: float, check: Check | None = None) -> Came:
+    """Understand what the transport brought; `check` is particular about answers."""
     if isinstance(came, Failure):
         return Came(sent_at=sent_at, latency_s=latency_s, reply=None, failure=came)
     understood = understand(came)
     if isinstance(understood, Reply):
-        return Came(sent_at=sent_at, latency_s=latency_s, reply=understood, failure=emptiness(understood))
+        failure = emptiness(understood)
+        if failure is None and check is not None:
+            checked = check(understood)
+            understood, failure = (understood, checked) if isinstance(checked, Failure) else (checked, None)
+        return Came(sent_at=sent_at, latency_s=latency_s, reply=understood, failure=failure)
     now = sent_at + latency_s
     refusal = None
     if understood.kind is Kind.RATE_LIMITED:
@@ -81,6 +87,7 @@ def answered(request: Request, came: Came, attempts: int) -> Outcome:
         status="ok",
         response=reply.text,
         tool_calls=reply.tool_calls,
+        parsed=reply.parsed,
         reasoning=reply.reasoning,
         finish_reason=reply.finish_reason,
         usage=reply.usage,
@@ -104,15 +111,23 @@ def failed(number: int, unit_id: str, failure: Failure, *, now: float) -> Outcom
 
 
 def failed_after(request: Request, came: Came, attempts: int) -> Outcome:
-    """The outcome of a unit whose last try failed; what was paid for it all the same is kept."""
+    """The outcome of a unit whose last try failed; what was paid for all the same is kept: usage, and the answer."""
     assert came.failure is not None  # noqa: S101 - the caller has looked
     outcome = failed(request.number, request.id, came.failure, now=came.sent_at + came.latency_s)
+    outcome = msgspec.structs.replace(
+        outcome, model=request.model, attempts=attempts, latency_s=round(came.latency_s, 4)
+    )
+    reply = came.reply
+    if reply is None:
+        return outcome
     return msgspec.structs.replace(
         outcome,
-        model=request.model,
-        attempts=attempts,
-        latency_s=round(came.latency_s, 4),
-        usage=came.reply.usage if came.reply else None,
+        response=reply.text or None,
+        tool_calls=reply.tool_calls,
+        reasoning=reply.reasoning,
+        finish_reason=reply.finish_reason,
+        usage=reply.usage,
+        request_id=reply.request_id,
     )
 
 

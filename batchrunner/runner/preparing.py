@@ -1,6 +1,5 @@
 """What is asked of the input, settled before anything is sent: the rows, the template, what the run is about."""
 
-import difflib
 import hashlib
 from collections.abc import Callable, Iterable
 
@@ -11,13 +10,14 @@ from batchrunner.errors import InputError, UsageError
 from batchrunner.job.schema import Job
 from batchrunner.records import Row
 from batchrunner.runner.drift import Drift, compare
+from batchrunner.runner.phrasing import phrase
 from batchrunner.runner.sampling import Sample
 from batchrunner.sink.parts import part_name, suffix_of
 from batchrunner.source import Source, open_source, takes_in
-from batchrunner.source.template import Template, compile_template, missing_columns
 from batchrunner.store.bitmap import Bitmap
 
 LOOKED_AT = 100
+_ALWAYS_TOLD = frozenset({"model", "system", "prompt", "params"})  # of [request]; earlier versions knew only these
 
 
 class Scanned(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,22 +88,13 @@ def prepare(job: Job, *, limit: int | None, sample: Sample | None, base_url: str
     output = job.output_path
     if takes_in(job.input, output / part_name(0, suffix_of(output)) if job.output_is_folder else output):
         raise UsageError(f"{job.output_path} is, or would be, part of the input: name another --output.")
-    template = compile_template(job.request.prompt) if job.request.prompt is not None else None
     source = open_source(job.input)
     first = next(source.rows(lambda _: False, LOOKED_AT), [])
-    if template is not None:
-        _check_columns(template, first)
-    _check_model(job, template, first)
+    settings = phrase(job, first, base_url=base_url)
+    _check_model(job, settings, first)
     version = source.version()
     scanned = _scanned(source, known)
     total = scanned.rows if limit is None else min(scanned.rows, limit)
-    settings = RequestSettings(
-        model=job.request.model,
-        base_url=base_url,
-        params=job.request.params,
-        system=job.request.system,
-        render=template.render if template else None,
-    )
     return Prepared(
         version=version,
         source=source,
@@ -124,29 +115,25 @@ def _scanned(source: Source, known: Scanned | None) -> Scanned:
     return Scanned(fingerprint=scan.fingerprint, size=size, rows=scan.rows)
 
 
-def _check_columns(template: Template, rows: list[Row]) -> None:
-    missing = sorted(missing_columns(template, rows))
-    if not missing:
-        return
-    known = sorted({name for row in rows for name in row.columns})
-    near = difflib.get_close_matches(missing[0], known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"its columns are: {', '.join(known) or 'none'}."
-    raise UsageError(f"The template needs the column {missing[0]!r}, which the input does not have; {hint}")
-
-
-def _check_model(job: Job, template: Template | None, rows: list[Row]) -> None:
-    bodies_speak = template is None and any("body" in row.columns for row in rows)
-    if job.request.model is None and rows and not bodies_speak:
+def _check_model(job: Job, settings: RequestSettings, rows: list[Row]) -> None:
+    speaking = {"body"} if settings.render is None else set()
+    speaking |= {"model"} & set(settings.row_params)
+    rows_speak = any(speaking & row.columns.keys() for row in rows)
+    if job.request.model is None and rows and not rows_speak:
         raise UsageError("No model is named: say which with --model org/model, or `model` in [request].")
     others = [name for name in job.limits.models if name not in (job.request.model, *job.limits.of_profile)]
-    if others and not bodies_speak and job.request.model not in job.limits.models:
+    if others and not rows_speak and job.request.model not in job.limits.models:
         raise UsageError(f'[limits."{others[0]}"] is for a model that is not asked; the model is {job.request.model}.')
 
 
 def _identity(job: Job, fingerprint: str, base_url: str) -> dict[str, str]:
     """The parts whose change makes an earlier run another one. Not the key, limits or time-outs."""
     request = msgspec.to_builtins(job.request)
-    encoded = {name: msgspec.json.encode(value, order="sorted").decode() for name, value in request.items()}
+    encoded = {
+        name: msgspec.json.encode(value, order="sorted").decode()
+        for name, value in request.items()
+        if value or name in _ALWAYS_TOLD
+    }
     return {
         "input": fingerprint,
         "base_url": base_url,

@@ -214,6 +214,8 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
             settings=self.prepared.settings,
             patience=Patience(
                 attempts=self.job.retry.attempts,
+                invalid_answers=self.job.retry.invalid_answers,
+                tells_errors=self.job.retry.tell_errors,
                 max_outage_seconds=self.settings.max_outage_seconds,
                 waits_for_quota=self.settings.on_daily_limit == "wait",
             ),

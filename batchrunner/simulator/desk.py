@@ -13,7 +13,8 @@ import msgspec
 
 from batchrunner.simulator import chat, dialect, script
 from batchrunner.simulator.access import Access
-from batchrunner.simulator.chat import ChatRequest
+from batchrunner.simulator.answers import answer
+from batchrunner.simulator.chat import ChatRequest, Spoken
 from batchrunner.simulator.dialect import Answer, HeaderDialect
 from batchrunner.simulator.ledger import CLIENT_LEFT, OK, PAID_FAULTS, Arrival, Ledger, Summary
 from batchrunner.simulator.meter import (
@@ -53,13 +54,13 @@ class Visit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """A request that was taken: `number` is that of its ledger entry, `text` the prompt that is echoed."""
+    """A request that was taken: `number` is that of its ledger entry."""
 
     number: int
     lane: Lane
     cost: Cost
     fate: Fate
-    text: str
+    spoken: Spoken
     finish_reason: str
 
     @property
@@ -144,8 +145,8 @@ class Desk:
             case Fault.NOT_JSON:
                 return Answer(body=dialect.HTML, content_type="text/html", headers=headers)
             case fault:
-                content = "" if fault is Fault.EMPTY else f"Simulated answer to: {service.text}"
-                body = _completion(service, content, now)
+                spoken = Spoken(content="") if fault is Fault.EMPTY else service.spoken
+                body = _completion(service, spoken, now)
                 return Answer(body=body, headers=headers)
 
     def models(self, authorization: str) -> Answer:
@@ -183,22 +184,27 @@ class Desk:
     def _aim(self, visit: Visit, arrival: Arrival, request: ChatRequest, text: str) -> Service | Answer | Fault:
         """Do what the prompt asks for itself, where it does; its fate counts otherwise."""
         aim = script.directive(text)
-        fate = visit.fate
+        fate, manner = visit.fate, None
         if aim is not None and self._applies(aim, arrival.digest):
+            manner = aim.manner
             if aim.fault is Fault.RESET_BEFORE:
                 self.ledger.arrive(arrival, aim.fault)
                 return aim.fault
-            if aim.fault is None:
+            if aim.fault is None and manner is None:
                 self.ledger.arrive(arrival, str(aim.status))
                 return dialect.plain_error(aim.status)
-            fate = replace(fate, fault=aim.fault, status=aim.status)
-        return self._admit(fate, arrival, request, text)
+            if manner is None:
+                fate = replace(fate, fault=aim.fault, status=aim.status)
+        spoken = answer(request, text, manner, number=visit.number)
+        return self._admit(fate, arrival, request, spoken)
 
     def _applies(self, aim: Directive, digest: int) -> bool:
         self._aimed[digest] += 1
         return aim.applies(self._aimed[digest] - 1)
 
-    def _admit(self, fate: Fate, arrival: Arrival, request: ChatRequest, text: str) -> Service | Answer:
+    def _admit(
+        self, fate: Fate, arrival: Arrival, request: ChatRequest, spoken: tuple[Spoken, str | None]
+    ) -> Service | Answer:
         rules, lane = self._setup.rules, (arrival.account, arrival.model)
         if rules.enforce and self._is_full(arrival.account):
             self.ledger.arrive(arrival, "429")
@@ -214,8 +220,8 @@ class Desk:
             lane=lane,
             cost=cost,
             fate=fate,
-            text=text,
-            finish_reason=finish_reason,
+            spoken=spoken[0],
+            finish_reason=spoken[1] or finish_reason,
         )
         counted = tokens_at_arrival(rules.token_accounting, cost)
         self.ledger.admit(service.number, cost, counted=counted, paid=service.paid)
@@ -240,14 +246,14 @@ def _cost(answers: Script, request: ChatRequest, digest: int) -> tuple[Cost, str
     return cost, "length" if completion < wanted else "stop"
 
 
-def _completion(service: Service, content: str, now: Instant) -> bytes:
+def _completion(service: Service, spoken: Spoken, now: Instant) -> bytes:
     cost = service.cost
     usage = chat.Usage(prompt_tokens=cost.prompt, completion_tokens=cost.completion, total_tokens=cost.total)
     return chat.completion(
         number=service.number,
         created=now.wall_ns // SECOND_NS,
         model=service.lane[1],
-        content=content,
+        spoken=spoken,
         finish=service.finish_reason,
         usage=usage,
     )

@@ -40,7 +40,7 @@ _NO_END = 2**63 - 1
 
 class Totals(msgspec.Struct, frozen=True, kw_only=True):
     """Sums over a store. `failures` counts failed tries by kind, `failed_units` failed units by kind;
-    `first_failure` says why the first of these failed."""
+    `first_failure` says why the first of these failed; `finish_reasons` counts answers that were taken."""
 
     ok: int
     failed: int
@@ -176,7 +176,7 @@ class Store:
             ),
             first_failure=next((words for (words,) in self._all(_FIRST_FAILURE, (total,))), None),
             finish_reasons=self._counts(
-                "SELECT finish_reason, count(*) FROM tries WHERE finish_reason NOT NULL GROUP BY 1"
+                "SELECT finish_reason, count(*) FROM tries WHERE finish_reason NOT NULL AND kind IS NULL GROUP BY 1"
             ),
         )
 

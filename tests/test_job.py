@@ -237,7 +237,7 @@ def test_parameters_may_have_any_name() -> None:
         ('input = "a"\n[retry]\ntimeout = nan', "retry.timeout"),
         ('input = "a"\n[retry]\ntimeout = inf', "retry.timeout"),
         ('input = "a"\n[retry]\ntimeout = "90s"', "retry.timeout"),
-        ('input = "a"\n[request]\nparams = { n = 2 }', "repeat the rows"),
+        ('input = "a"\n[request]\nparams = { n = 2 }', "samples = 4"),
         ('input = "a"\n[request]\nparams = { stream = true }', "stream is not supported"),
         ('input = "a"\n[request]\nparams = { model = "x" }', "--model"),
         ('input = "a"\n[request]\nparams = { messages = [] }', "the rows"),
@@ -475,7 +475,7 @@ def test_no_text_raises_anything_but_what_to_write(text: str) -> None:
         ({"run": {"on_daily_limit": "stop"}}, "run.on_daily_limit"),
         ({"retry": {"timeout": float("inf")}}, "retry.timeout"),
         ({"retry": {"attempts": 0}}, "retry.attempts"),
-        ({"request": {"params": {"n": 4}}}, "repeat the rows"),
+        ({"request": {"params": {"n": 4}}}, "samples = 4"),
     ],
 )
 def test_options_are_held_to_the_rules_of_the_file(options: dict[str, dict[str, Any]], words: str) -> None:

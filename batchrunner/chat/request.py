@@ -6,6 +6,7 @@
 4. `prompt`: one user message.
 
 A row of shapes 1, 3 and 4 sets nothing but its content: model and parameters are the job's.
+A row of shape 2 knows no sweep but that of samples: they add to the `seed` it names, if it names one.
 Refused, as that row's failure: any other shape, another URL than /v1/chat/completions, n > 1, integers that
 JSON readers disagree on (beyond 64 bits), numbers that JSON can't hold (NaN), nesting deeper than 64.
 """
@@ -29,7 +30,8 @@ Render = Callable[[Mapping[str, Any]], str | Failure]
 class RequestSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What the job says of every request. `model` may be None where every row carries a body.
 
-    `base_url` goes into the digests only.
+    `base_url` goes into the digests only. Where the job has a sweep, this is one of its arms: `variant` and `sample`
+    name it in the output, `swept` are the names of what differs between variants.
     """
 
     model: str | None
@@ -37,6 +39,9 @@ class RequestSettings(msgspec.Struct, frozen=True, kw_only=True):
     params: Mapping[str, Any] = {}
     system: str | None = None
     render: Render | None = None
+    variant: str | None = None
+    sample: int | None = None
+    swept: tuple[str, ...] = ()
 
 
 def compose(row: Row, settings: RequestSettings) -> Request | Failure:
@@ -61,6 +66,9 @@ def compose(row: Row, settings: RequestSettings) -> Request | Failure:
         digest=_digest(settings, row.id, encoded),
         prompt_chars=_characters(body["messages"]),
         max_tokens=_whole(body.get("max_completion_tokens")) or _whole(body.get("max_tokens")),
+        arms=row.arms,
+        variant=settings.variant,
+        sample=settings.sample,
     )
 
 
@@ -90,7 +98,7 @@ def _body(columns: Mapping[str, Any], settings: RequestSettings) -> dict[str, An
         text = settings.render(columns)
         return text if isinstance(text, Failure) else _from_prompt(text, settings)
     if columns.get("body") is not None:
-        return _from_batch_line(columns)
+        return _from_batch_line(columns, settings)
     if columns.get("messages") is not None:
         return _from_messages(columns["messages"], settings)
     if isinstance(columns.get("prompt"), str):
@@ -116,22 +124,31 @@ def _with_settings(messages: list[dict[str, Any]], settings: RequestSettings) ->
     return {"model": settings.model, "messages": messages, **settings.params}
 
 
-def _from_batch_line(columns: Mapping[str, Any]) -> dict[str, Any] | Failure:
+def _from_batch_line(columns: Mapping[str, Any], settings: RequestSettings) -> dict[str, Any] | Failure:
     body = columns["body"]
+    if settings.swept:
+        return _invalid(f"a `body` is sent as written: the sweep of {', '.join(settings.swept)} can't change it")
     if not isinstance(body, dict) or not isinstance(body.get("messages"), list):
         return _invalid("`body` is not an object with `messages`")
     if str(columns.get("url") or URL) != URL:
         return _invalid(f"only {URL} can be asked, not `url` {str(columns['url'])[:60]!r}")
     if str(columns.get("method") or "POST").upper() != "POST":
         return _invalid("`method` is not POST")
-    return {name: value for name, value in body.items() if name != "stream"}
+    written = {name: value for name, value in body.items() if name != "stream"}
+    return with_seed_of(settings.sample, written) if settings.sample else written
+
+
+def with_seed_of(sample: int, params: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of a sample: a seed that is given is another for each, the first one's as it is."""
+    seed = params.get("seed")
+    return dict(params) | ({"seed": seed + sample} if isinstance(seed, int) and not isinstance(seed, bool) else {})
 
 
 def _fault_in(body: Mapping[str, Any]) -> str | None:
     if not isinstance(body.get("model"), str) or not body["model"]:
         return "no model: name one with --model"
     if body.get("n") not in (None, 1):
-        return "n > 1 is not asked in one request: repeat the row, each with an id of its own"
+        return "n > 1 is not asked in one request: `samples` in [sweep] asks for several answers to each row"
     return _unfit(body, DEEPEST)
 
 

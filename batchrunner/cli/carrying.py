@@ -20,6 +20,7 @@ from batchrunner.cli.terminal import say
 from batchrunner.errors import InputError, NoKeyError, StorageError, UsageError
 from batchrunner.job.load import load_job, with_options
 from batchrunner.job.schema import KEY_VARIABLES, Job, LimitsTable
+from batchrunner.job.sweep import without
 from batchrunner.runner.finding import run_folder_of
 from batchrunner.runner.retrying import Condition
 from batchrunner.runner.session import Settings, run_job
@@ -87,6 +88,8 @@ def _job(chosen: dict[str, Any], *, simulate: bool) -> Job:
         raise InputError(f"{path} is a folder: name a data file or a job file in it.")
     job = load_job(path) if path.suffix == ".toml" else Job(input=str(path))
     params = job.request.params | dict(chosen["params"])
+    said = {name for name in ("model", "prompt", "system") if chosen[name] is not None} | dict(chosen["params"]).keys()
+    job = msgspec.structs.replace(job, sweep=without(job.sweep, said))
     model = chosen["model"] or job.request.model or (SIMULATED_MODEL if simulate else None)
     return with_options(
         job,

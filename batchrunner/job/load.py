@@ -14,6 +14,7 @@ import msgspec
 from batchrunner.errors import InputError, UsageError
 from batchrunner.job.reset import parse_reset
 from batchrunner.job.schema import Job, LimitsTable, ModelLimits, Table
+from batchrunner.job.sweep import faults_of_sweep
 from batchrunner.job.words import Place, dotted, no_toml, sentence, unknown_key, wrong_value
 
 LARGEST_FILE = 2**20
@@ -110,12 +111,13 @@ def _faults(job: Job) -> Iterator[str]:
     if not 0 < job.retry.timeout < math.inf:
         yield f"retry.timeout = {job.retry.timeout} is no number of seconds above 0"
     if job.request.params.get("n", 1) != 1:
-        yield "the parameter n is more than 1: repeat the rows instead, each with an id of its own"
+        yield "the parameter n is more than 1: say samples = 4 in [sweep], each answer is then a row of the output"
     if job.request.params.get("stream"):
         yield "the parameter stream is not supported: leave it out, answers are recorded whole"
     for name in ("model", "messages"):
         if name in job.request.params:
             yield f"the parameter {name} has a place of its own: --model, or the rows"
+    yield from faults_of_sweep(job.sweep)
 
 
 def _faults_of_limits(limits: LimitsTable) -> Iterator[str]:

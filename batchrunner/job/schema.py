@@ -97,6 +97,7 @@ class Job(Table, frozen=True):
     limits: LimitsTable = LimitsTable()
     retry: Retry = Retry()
     run: RunTable = RunTable()
+    sweep: dict[str, Any] = {}  # see job/sweep
 
     @property
     def input_path(self) -> Path:

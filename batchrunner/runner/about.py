@@ -62,7 +62,13 @@ def last_ending(fact: Fact) -> Ended | None:
 def remember_about(about: About, remember: Remember) -> None:
     """A process begins."""
     remember(_ENDED, "null")
-    remember(_ABOUT, msgspec.json.encode(about).decode())
+    for name, value in fact_of_about(about).items():
+        remember(name, value)
+
+
+def fact_of_about(about: About) -> dict[str, str]:
+    """Under which name it is remembered, and how."""
+    return {_ABOUT: msgspec.json.encode(about).decode()}
 
 
 def remember_ending(ended: Ended, remember: Remember) -> None:

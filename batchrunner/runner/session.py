@@ -17,7 +17,7 @@ from batchrunner.errors import InputError, UsageError
 from batchrunner.job.schema import Job
 from batchrunner.limits.account import Book
 from batchrunner.report.bounds import LaneUse
-from batchrunner.report.summary import ThisRun, this_run
+from batchrunner.report.summary import ThisRun, Variant, this_run, variant_of
 from batchrunner.report.tally import Tally
 from batchrunner.runner.about import About, Ended, about_run, remember_about, remember_ending
 from batchrunner.runner.asking import Earlier, Patience
@@ -73,7 +73,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
     """How a run ended and what stands in its store. `total`: units of the job; `in_doubt`: over all its runs;
-    `reopened`: failed units that were to be asked again."""
+    `variants`: those of the sweep; `reopened`: failed units that were to be asked again."""
 
     ending: Ending
     total: int
@@ -81,6 +81,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     usage_by_day: dict[str, DayUsage]
     in_doubt: int
     this_run: ThisRun
+    variants: list[Variant]
     reopened: int = 0
 
 
@@ -108,7 +109,7 @@ async def run_job(job: Job, settings: Settings, *, key: Secret, watch: Watch) ->
     )
     with opened as folder:
         check_room(settings.run_dir, job.output_path.parent)
-        folder.begin(prepared.identity, lambda: prepared.drift_from(folder.store.digests), settings.on_drift)
+        await to_thread.run_sync(folder.begin, prepared, settings.on_drift)
         folder.remember_scanned(prepared.scanned)
         _remember_about(folder, job, settings, prepared.total)
         reopened = 0 if settings.retry is None else folder.reopen_failed(prepared.total, settings.retry)
@@ -135,7 +136,7 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
         tally, lanes, ending = await self._ask_pending(key, watch)
         if tally.units and await to_thread.run_sync(self.prepared.is_changed):
             folder.distrust(self.prepared.identity)
-        totals = folder.store.totals(total)
+        totals = folder.store.totals(total, len(self.prepared.arms))
         if totals.ok + totals.failed == total:
             await to_thread.run_sync(write)
             ending = Ending(end=End.SOME_FAILED if totals.failed else End.ANSWERED, message="")
@@ -149,7 +150,16 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
             usage_by_day=totals.by_day,
             in_doubt=folder.in_doubt,
             this_run=this_run(tally, time.monotonic() - began, lanes),
+            variants=await to_thread.run_sync(self._variants),
         )
+
+    def _variants(self) -> list[Variant]:
+        if not self.job.sweep:
+            return []
+        first = [arm for arm in self.prepared.arms if not arm.sample]
+        samples = len(self.prepared.arms) // len(first)
+        sums = self.folder.store.by_variant(self.prepared.total, variants=len(first), samples=samples)
+        return [variant_of(arm.variant, arm.request.model, one) for arm, one in zip(first, sums, strict=True)]
 
     def write_file(self) -> None:
         """Write the output in one file, unless it stands there as it was written."""
@@ -194,7 +204,7 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
             store=self.folder.store,
             marks=self.folder.marks,
             transport=transport,
-            settings=self.prepared.settings,
+            arms=self.prepared.settings,
             patience=Patience(
                 attempts=self.job.retry.attempts,
                 max_outage_seconds=self.settings.max_outage_seconds,
@@ -202,7 +212,7 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
             ),
             lane_of=lanes.lane_of,
             open_lane=lanes.open,
-            rows=lambda skip: self.prepared.source.rows(skip, self.prepared.total),
+            rows=lambda skip: self.prepared.units(skip, self.prepared.asked_rows),
             ended=done,
             earlier=Earlier(answered=self.folder.store.holds_answers(), paid=self.folder.store.paid_for_pending()),
             max_failed=self.settings.max_failed,

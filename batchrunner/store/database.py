@@ -6,7 +6,7 @@ while it was open.
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ import msgspec
 
 from batchrunner.errors import StorageError
 from batchrunner.records import Usage
-from batchrunner.store.rows import Entry, try_row, unit_row
+from batchrunner.store.by_arm import VariantSums, sums_by_variant
+from batchrunner.store.rows import Entry, ended_unit, try_row, unit_row
 from batchrunner.store.schema import VERSION, bring_up
 from batchrunner.store.summing import DayUsage, sums_by_day, usage_by_day
 
@@ -25,7 +26,7 @@ _ADD_UNIT = "INSERT INTO units VALUES (?, ?, ?, ?, ?)"
 _ADD_BODY = "INSERT INTO bodies VALUES (?, ?)"
 _ADD_TRY = "INSERT INTO tries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _FIRST_FAILURE = (
-    "SELECT 'row ' || number || ': ' || message FROM units WHERE ok = 0 AND number < ? ORDER BY number LIMIT 1"
+    "SELECT 'row ' || (number / ?) || ': ' || message FROM units WHERE ok = 0 AND number < ? ORDER BY number LIMIT 1"
 )
 _ENDED = "SELECT number FROM units WHERE number >= ? AND number < ? ORDER BY number"
 _COUNT = "SELECT count(*), total(ok) FROM units WHERE number >= ? AND number < ?"
@@ -106,11 +107,11 @@ class Store:
         """Record tries, and the outcomes that some of them brought, in one durable commit."""
         encode = msgspec.json.encode
         tries = [try_row(entry.tried) for entry in entries if entry.tried is not None]
-        ended = [(entry.outcome, entry.digest) for entry in entries if entry.outcome is not None]
+        ended = [(ended_unit(one, one.outcome), one.outcome, one.digest) for one in entries if one.outcome is not None]
         with self._writing():
             self._db.executemany(_ADD_TRY, tries)
-            self._db.executemany(_ADD_UNIT, [unit_row(outcome, digest) for outcome, digest in ended])
-            self._db.executemany(_ADD_BODY, [(outcome.row, encode(outcome)) for outcome, _ in ended])
+            self._db.executemany(_ADD_UNIT, [unit_row(*one) for one in ended])
+            self._db.executemany(_ADD_BODY, [(number, encode(outcome)) for number, outcome, _ in ended])
 
     def reopen(self, numbers: Iterable[int]) -> None:
         """Make units pending again; their tries stay."""
@@ -152,8 +153,8 @@ class Store:
             for row in self._db.execute("SELECT number FROM units WHERE ok = 0 AND number < ? ORDER BY 1", (total,)):
                 yield row[0]
 
-    def totals(self, total: int) -> Totals:
-        """Count the units below `total` and sum all tries."""
+    def totals(self, total: int, arms: int = 1) -> Totals:
+        """Count the units below `total`, so many `arms` of each row, and sum all tries."""
         ended, ok = self.count(0, total)
         last = self._all("SELECT coalesce(max(rowid), 0) FROM tries")[0][0]
         tries = list(sums_by_day(lambda sql, *values: self._all(sql, values), last))
@@ -170,11 +171,15 @@ class Store:
             failed_units=self._counts(
                 "SELECT kind, count(*) FROM units WHERE ok = 0 AND number < ? GROUP BY 1", (total,)
             ),
-            first_failure=next((words for (words,) in self._all(_FIRST_FAILURE, (total,))), None),
+            first_failure=next((words for (words,) in self._all(_FIRST_FAILURE, (arms, total))), None),
             finish_reasons=self._counts(
                 "SELECT finish_reason, count(*) FROM tries WHERE finish_reason NOT NULL GROUP BY 1"
             ),
         )
+
+    def by_variant(self, total: int, *, variants: int, samples: int) -> list[VariantSums]:
+        """How the units below `total` went, by variant of the sweep."""
+        return list(sums_by_variant(self._all, total, variants=variants, samples=samples))
 
     def count(self, first: int, end: int) -> tuple[int, int]:
         """How many units from `first` to below `end` have ended, and how many of them were answered."""
@@ -221,7 +226,7 @@ class Store:
     def _counts(self, sql: str, values: tuple[object, ...] = ()) -> dict[str, int]:
         return {str(name): int(count) for name, count in self._all(sql, values)}
 
-    def _all(self, sql: str, values: tuple[object, ...] = ()) -> list[Any]:
+    def _all(self, sql: str, values: tuple[object, ...] | Mapping[str, object] = ()) -> list[Any]:
         with self._reading():
             return self._db.execute(sql, values).fetchall()
 

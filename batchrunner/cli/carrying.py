@@ -3,8 +3,8 @@
 import gc
 import re
 import sys
-from collections.abc import Iterable
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -21,13 +21,22 @@ from batchrunner.errors import InputError, NoKeyError, StorageError, UsageError
 from batchrunner.job.load import load_job, with_options
 from batchrunner.job.schema import KEY_VARIABLES, Job, LimitsTable
 from batchrunner.job.sweep import without
+from batchrunner.report.summary import Summary
 from batchrunner.runner.finding import run_folder_of
 from batchrunner.runner.retrying import Condition
-from batchrunner.runner.session import Settings, run_job
+from batchrunner.runner.session import Result, Settings, run_job
 from batchrunner.sink import write_summary
 from batchrunner.transport.secret import Secret, key_from_environment, key_from_file
 
 SIMULATED_MODEL = "simulated/model"
+
+
+class Task(msgspec.Struct, frozen=True, kw_only=True):
+    """A job that can be run: how, and with which key."""
+
+    job: Job
+    settings: Settings
+    key: Secret
 
 
 class Retry(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,20 +51,15 @@ def carry_out(chosen: dict[str, Any], arguments: Iterable[str], retry: Retry | N
 
     `arguments` are what they came from: remembered, and told to people as the command that goes on.
     """
-    simulate, quiet, as_json = chosen["simulate"], chosen["quiet"], chosen["as_json"]
-    job = _job(chosen, simulate=simulate)
-    settings = _settings(job, chosen, simulate=simulate)
-    if retry is not None:
-        settings = _to_retry(settings, retry)
-    key = Secret("simulated") if simulate else _key(job, chosen["api_key_file"])
-    with simulated_gateway(job.limits) if simulate else nullcontext(job.gateway.base_url) as base_url:
-        asked = with_options(job, {"gateway": {"base_url": base_url}})
+    quiet, as_json = chosen["quiet"], chosen["as_json"]
+    (path,) = chosen["jobs"]
+    task = task_of(path, chosen, arguments)
+    settings = task.settings if retry is None else _to_retry(task.settings, retry)
+    with gateway_of(task.job, simulate=chosen["simulate"]) as asked:
         watching = partial(watch, style_for(chosen["progress"], quiet=quiet))
-        settings = msgspec.structs.replace(settings, arguments=tuple(arguments))
-        _collect_garbage_seldom()
-        result = anyio.run(partial(run_job, asked, settings, key=key, watch=watching))
-    summary = summary_of(job, result)
-    write_summary(_beside(job.output_path), msgspec.json.format(msgspec.json.encode(summary)) + b"\n")
+        collect_garbage_seldom()
+        result = anyio.run(partial(run_job, asked, settings, key=task.key, watch=watching))
+    summary = kept_summary(task.job, result)
     if as_json and not say(msgspec.json.encode(summary).decode()):
         raise StorageError("The summary can't be written to stdout; it stands beside the output.")
     if not quiet:
@@ -63,6 +67,28 @@ def carry_out(chosen: dict[str, Any], arguments: Iterable[str], retry: Retry | N
             say(words_of_retry(result), err=as_json)
         tell(summary, settings, err=as_json)
     return summary.exit_code
+
+
+def task_of(path: Path, chosen: dict[str, Any], arguments: Iterable[str]) -> Task:
+    """The job at this path, with the parameters of `run` put over it. BatchrunnerError where it can't be run."""
+    simulate = chosen["simulate"]
+    job = _job(path, chosen, simulate=simulate)
+    settings = msgspec.structs.replace(_settings(job, chosen, simulate=simulate), arguments=tuple(arguments))
+    return Task(job=job, settings=settings, key=Secret("simulated") if simulate else _key(job, chosen["api_key_file"]))
+
+
+@contextmanager
+def gateway_of(job: Job, *, simulate: bool) -> Iterator[Job]:
+    """The job, to be asked of its gateway, or of a simulated one while the block lasts."""
+    with simulated_gateway(job.limits) if simulate else nullcontext(job.gateway.base_url) as base_url:
+        yield with_options(job, {"gateway": {"base_url": base_url}})
+
+
+def kept_summary(job: Job, result: Result) -> Summary:
+    """The summary of a run that has ended, written beside its output."""
+    summary = summary_of(job, result)
+    write_summary(_beside(job.output_path), msgspec.json.format(msgspec.json.encode(summary)) + b"\n")
+    return summary
 
 
 def _to_retry(settings: Settings, retry: Retry) -> Settings:
@@ -75,15 +101,14 @@ def _to_retry(settings: Settings, retry: Retry) -> Settings:
     return msgspec.structs.replace(settings, retry=retry.conditions, resume="must")
 
 
-def _collect_garbage_seldom() -> None:
+def collect_garbage_seldom() -> None:
     """What was imported lives on; what rows leave behind is freed by counting. Saves some 30 us a row."""
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
 
 
-def _job(chosen: dict[str, Any], *, simulate: bool) -> Job:
+def _job(path: Path, chosen: dict[str, Any], *, simulate: bool) -> Job:
     """The job file, or a job around a data file, with the options put over it."""
-    path: Path = chosen["job"]
     if path.is_dir():
         raise InputError(f"{path} is a folder: name a data file or a job file in it.")
     job = load_job(path) if path.suffix == ".toml" else Job(input=str(path))

@@ -12,7 +12,7 @@ from batchrunner.job.schema import KEY_VARIABLES
 Command = Callable[..., Any]
 
 _OPTIONS: tuple[Callable[[Command], Command], ...] = (
-    click.argument("job", type=click.Path(path_type=Path, readable=False)),
+    click.argument("jobs", metavar="JOB...", nargs=-1, required=True, type=click.Path(path_type=Path, readable=False)),
     click.option(
         "-o",
         "--output",

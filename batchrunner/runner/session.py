@@ -1,7 +1,6 @@
 """One run of one job from end to end: what it opens and closes around the loop, and the output it leaves."""
 
 import os
-import signal
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing, contextmanager
@@ -31,6 +30,7 @@ from batchrunner.runner.published import outcomes
 from batchrunner.runner.publisher import Publisher
 from batchrunner.runner.publishing import PartedOutput
 from batchrunner.runner.retrying import Condition
+from batchrunner.runner.signals import Signals
 from batchrunner.runner.stopping import MaxFailed
 from batchrunner.sink import prepare_output, write_output
 from batchrunner.store.bitmap import Bitmap
@@ -85,8 +85,9 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     reopened: int = 0
 
 
-async def run_job(job: Job, settings: Settings, *, key: Secret, watch: Watch) -> Result:
+async def run_job(job: Job, settings: Settings, *, key: Secret, watch: Watch, signals: Signals | None = None) -> Result:
     """Run the job to its end. `watch(loop, done before, total)` runs beside the loop and is cancelled with it.
+    `signals`: who listens to them already, where several jobs run at the same time.
 
     Raises BatchrunnerError for what stops a run before or beside its rows.
     """
@@ -115,7 +116,9 @@ async def run_job(job: Job, settings: Settings, *, key: Secret, watch: Watch) ->
         reopened = 0 if settings.retry is None else folder.reopen_failed(prepared.total, settings.retry)
         with _parted(folder, prepared.total, settings) as parts:
             publisher = None if parts is None else Publisher(parts, await to_thread.run_sync(parts.take_up))
-            run = _Run(job=job, settings=settings, prepared=prepared, folder=folder, publisher=publisher)
+            run = _Run(
+                job=job, settings=settings, prepared=prepared, folder=folder, publisher=publisher, signals=signals
+            )
             result = await run.to_its_end(key, watch, write=parts.finish if parts else run.write_file)
         return msgspec.structs.replace(result, reopened=reopened)
 
@@ -128,6 +131,7 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
     prepared: Prepared
     folder: RunFolder
     publisher: Publisher | None
+    signals: Signals | None
 
     async def to_its_end(self, key: Secret, watch: Watch, *, write: Callable[[], None]) -> Result:
         """Ask, and `write` the output, or what is left of it, once no unit is pending."""
@@ -195,7 +199,7 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
             with closing(lanes):
                 async with transport:
                     loop = Loop(self._parts(transport, lanes, done))
-                    ending = await _watched(loop, partial(watch, loop, len(done), self.prepared.total))
+                    ending = await _watched(loop, partial(watch, loop, len(done), self.prepared.total), self.signals)
                     return loop.tally, lanes.uses(), ending
 
     def _parts(self, transport: HttpTransport, lanes: LaneOpener, done: Bitmap) -> Parts:
@@ -223,22 +227,20 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-async def _watched(loop: Loop, watch: Callable[[], Show]) -> Ending | None:
+async def _watched(loop: Loop, watch: Callable[[], Show], heard: Signals | None) -> Ending | None:
     """The loop, with what shows its progress and what hears signals beside it."""
+    signals = heard or Signals()
     async with anyio.create_task_group() as beside:
         beside.start_soon(watch)
-        beside.start_soon(_stop_on_signal, loop)
-        ending = await loop.run()
+        if heard is None:
+            beside.start_soon(signals.listen)
+        signals.will_stop(loop)
+        try:
+            ending = await loop.run()
+        finally:
+            signals.forget(loop)
         beside.cancel_scope.cancel()
     return ending
-
-
-async def _stop_on_signal(loop: Loop) -> None:
-    ends = {signal.SIGINT: End.INTERRUPTED, signal.SIGTERM: End.TERMINATED}
-    with anyio.open_signal_receiver(*ends) as signals:
-        async for number in signals:
-            end = ends[number]
-            loop.stop(Ending(end=end, message=end.value))
 
 
 @contextmanager

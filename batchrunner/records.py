@@ -1,6 +1,7 @@
 """The frozen records that travel through the house, and the kinds of failure they name.
 
-A unit is one thing to ask. Until sweeps exist a unit is a row, told by its number: 0 for the first row.
+A unit is one thing to ask: a row in one of the arms of the sweep, which are its variants times its samples. Its
+number is that of the row (0 for the first one) times the arms, plus that of the arm; without a sweep it is the row's.
 Times are seconds; instants called `_at` are Unix time unless they say otherwise.
 """
 
@@ -44,12 +45,23 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of the input. `failure` is set, and `columns` empty, where it can't be read."""
+    """One row of the input, as one of its units. `failure` is set, and `columns` empty, where it can't be read."""
 
     number: int
     id: str
     columns: Mapping[str, Any]
     failure: Failure | None = None
+    arms: int = 1
+
+    @property
+    def row(self) -> int:
+        """The number of the row."""
+        return self.number // self.arms
+
+    @property
+    def arm(self) -> int:
+        """The number of the arm."""
+        return self.number % self.arms
 
 
 class FileContent(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,6 +91,14 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     prompt_chars: int
     max_tokens: int | None = None
     check: "Callable[[Reply], Reply | Failure] | None" = None
+    arms: int = 1
+    variant: str | None = None
+    sample: int | None = None
+
+    @property
+    def row(self) -> int:
+        """The number of the row."""
+        return self.number // self.arms
 
 
 class HttpReply(msgspec.Struct, frozen=True, kw_only=True):

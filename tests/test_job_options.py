@@ -49,7 +49,7 @@ def test_a_limit_that_is_an_option_holds_for_every_model() -> None:
         ({"run": {"on_daily_limit": "stop"}}, "run.on_daily_limit"),
         ({"retry": {"timeout": float("inf")}}, "retry.timeout"),
         ({"retry": {"attempts": 0}}, "retry.attempts"),
-        ({"request": {"params": {"n": 4}}}, "samples are units"),
+        ({"request": {"params": {"n": 4}}}, "samples = 4"),
     ],
 )
 def test_options_are_held_to_the_rules_of_the_file(options: dict[str, dict[str, Any]], words: str) -> None:

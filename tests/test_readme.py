@@ -52,14 +52,13 @@ def test_the_job_file_is_one() -> None:
     assert parse_job(content.encode(), name="README").request.model == "acme/llama-3-70b"
 
 
-@pytest.mark.parametrize("name", ["export", "init", "limits", "retry", "run", "simulate", "status"])
 def test_the_schema_of_the_readme_is_one() -> None:
     content = README.split("### JSON answers")[1].split("```toml\n")[1].split("```")[0]
     job = parse_job(b'input = "a.jsonl"\n' + content.encode(), name="README")
     assert Expectations().of(job.request.response_format) is not None
 
 
-@pytest.mark.parametrize("name", ["export", "limits", "retry", "run", "simulate", "status"])
+@pytest.mark.parametrize("name", ["export", "init", "limits", "retry", "run", "simulate", "status"])
 def test_every_command_has_help_with_examples(name: str) -> None:
     command = main.get_command(click.Context(main), name)
     assert command is not None

@@ -37,6 +37,9 @@ def compose(row: Row, settings: RequestSettings) -> Request | Failure:
         prompt_chars=chars + (len(msgspec.json.encode(tools)) if tools else 0),
         max_tokens=_whole(body.get("max_completion_tokens")) or _whole(body.get("max_tokens")),
         check=None if expected is None else expected.check,
+        arms=row.arms,
+        variant=settings.variant,
+        sample=settings.sample,
     )
 
 

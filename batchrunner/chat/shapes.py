@@ -5,6 +5,7 @@
 3. `messages`: a conversation;
 4. `prompt`: one user message.
 
+A row of shape 2 knows no sweep but that of samples: they add to the `seed` it names, if it names one.
 A row of shapes 1, 3 and 4 sets its content, the parameters that the job lets rows set, and in 3 and 4 its `tools` and
 `tool_choice`. Refused, as that row's failure: any other shape, another URL than /v1/chat/completions.
 """
@@ -32,6 +33,8 @@ class RequestSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     `render` makes the user's text or the whole conversation of a row, `render_system` the system message that `system`
     is without; `read_file` reads the local files that parts of messages may name. `base_url` goes into digests only.
+    Where the job has a sweep, this is one of its arms: `variant` and `sample` name it in the output, `swept` are the
+    names of what differs between variants.
     """
 
     model: str | None
@@ -43,6 +46,9 @@ class RequestSettings(msgspec.Struct, frozen=True, kw_only=True):
     render: Callable[[Columns], str | Messages | Failure] | None = None
     read_file: ReadFile | None = None
     expectations: Expectations = Expectations()
+    variant: str | None = None
+    sample: int | None = None
+    swept: tuple[str, ...] = ()
 
 
 def model_of(columns: Columns, settings: RequestSettings) -> str | None:
@@ -62,7 +68,7 @@ def body_of(columns: Columns, settings: RequestSettings) -> dict[str, Any] | Fai
         made = settings.render(columns)
         return made if isinstance(made, Failure) else _with_settings(_conversation(made), columns, settings)
     if columns.get("body") is not None:
-        return _from_batch_line(columns)
+        return _from_batch_line(columns, settings)
     if columns.get("messages") is not None:
         return _from_messages(columns, settings)
     prompt = columns.get("prompt")
@@ -150,15 +156,24 @@ def _own(columns: Columns, name: str) -> Any | Failure:
     return value
 
 
-def _from_batch_line(columns: Columns) -> dict[str, Any] | Failure:
+def with_seed_of(sample: int, params: Columns) -> dict[str, Any]:
+    """The parameters of a sample: a seed that is given is another for each, the first one's as it is."""
+    seed = params.get("seed")
+    return dict(params) | ({"seed": seed + sample} if isinstance(seed, int) and not isinstance(seed, bool) else {})
+
+
+def _from_batch_line(columns: Columns, settings: RequestSettings) -> dict[str, Any] | Failure:
     body = columns["body"]
+    if settings.swept:
+        return _invalid(f"a `body` is sent as written: the sweep of {', '.join(settings.swept)} can't change it")
     if not isinstance(body, dict) or not isinstance(body.get("messages"), list):
         return _invalid("`body` is not an object with `messages`")
     if str(columns.get("url") or URL) != URL:
         return _invalid(f"only {URL} can be asked, not `url` {str(columns['url'])[:60]!r}")
     if str(columns.get("method") or "POST").upper() != "POST":
         return _invalid("`method` is not POST")
-    return {name: value for name, value in body.items() if name != "stream"}
+    written = {name: value for name, value in body.items() if name != "stream"}
+    return with_seed_of(settings.sample, written) if settings.sample else written
 
 
 def _invalid(message: str) -> Failure:

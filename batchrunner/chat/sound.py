@@ -17,7 +17,7 @@ def fault_in(body: Mapping[str, Any]) -> str | None:
     if not isinstance(body.get("model"), str) or not body["model"]:
         return "no model: name one with --model"
     if body.get("n") not in (None, 1):
-        return "n > 1 is not asked in one request: samples are units of their own, or rows, each with its id"
+        return "n > 1 is not asked in one request: `samples` in [sweep] asks for several answers to each row"
     return _unfit(body, DEEPEST)
 
 

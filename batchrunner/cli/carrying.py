@@ -21,15 +21,25 @@ from batchrunner.cli.terminal import say
 from batchrunner.errors import InputError, NoKeyError, StorageError, UsageError
 from batchrunner.job.load import load_job, with_options
 from batchrunner.job.schema import KEY_VARIABLES, STANDARD_INPUT, FromEnvironment, Job, LimitsTable
+from batchrunner.job.sweep import without
+from batchrunner.report.summary import Summary
 from batchrunner.runner.finding import run_folder_of
 from batchrunner.runner.retrying import Condition
 from batchrunner.runner.sampling import Sample
-from batchrunner.runner.session import Settings, run_job
+from batchrunner.runner.session import Result, Settings, run_job
 from batchrunner.runner.spooling import spooled
 from batchrunner.sink import write_summary
 from batchrunner.transport.secret import Secret, key_from_environment, key_from_file
 
 SIMULATED_MODEL = "simulated/model"
+
+
+class Task(msgspec.Struct, frozen=True, kw_only=True):
+    """A job that can be run: how, and with which key."""
+
+    job: Job
+    settings: Settings
+    key: Secret
 
 
 class Retry(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,25 +54,20 @@ def carry_out(chosen: dict[str, Any], arguments: Iterable[str], retry: Retry | N
 
     `arguments` are what they came from: remembered, and told to people as the command that goes on.
     """
-    simulate, quiet, as_json = chosen["simulate"], chosen["quiet"], chosen["as_json"]
-    job = _job(chosen, simulate=simulate)
-    settings = _settings(job, chosen, simulate=simulate)
-    if retry is not None:
-        settings = _to_retry(settings, retry)
-    check_open_files(job.limits)
-    settings = msgspec.structs.replace(settings, headers={} if simulate else _headers(job))
-    key = Secret("simulated") if simulate else _key(job, chosen["api_key_file"])
+    quiet, as_json = chosen["quiet"], chosen["as_json"]
+    (named,) = chosen["jobs"]
+    task = task_of(named, chosen, arguments)
+    settings = task.settings if retry is None else _to_retry(task.settings, retry)
     with (
-        _input(job, settings, fresh=retry is None) as spool,
-        simulated_gateway(job.limits) if simulate else nullcontext(job.gateway.base_url) as base_url,
+        _spool(task.job, settings, fresh=retry is None) as spool,
+        gateway_of(task.job, simulate=chosen["simulate"]) as with_gateway,
     ):
-        asked = with_options(job, {"": {"input": spool and str(spool)}, "gateway": {"base_url": base_url}})
+        asked = with_options(with_gateway, {"": {"input": spool and str(spool)}})
+        settings = msgspec.structs.replace(settings, spool=spool)
         watching = partial(watch, style_for(chosen["progress"], quiet=quiet))
-        settings = msgspec.structs.replace(settings, arguments=tuple(arguments), spool=spool)
-        _collect_garbage_seldom()
-        result = anyio.run(partial(run_job, asked, settings, key=key, watch=watching))
-    summary = summary_of(job, result)
-    write_summary(_beside(job.output_path), msgspec.json.format(msgspec.json.encode(summary)) + b"\n")
+        collect_garbage_seldom()
+        result = anyio.run(partial(run_job, asked, settings, key=task.key, watch=watching))
+    summary = kept_summary(task.job, result)
     if as_json and not say(msgspec.json.encode(summary).decode()):
         raise StorageError("The summary can't be written to stdout; it stands beside the output.")
     if not quiet:
@@ -73,7 +78,7 @@ def carry_out(chosen: dict[str, Any], arguments: Iterable[str], retry: Retry | N
 
 
 @contextmanager
-def _input(job: Job, settings: Settings, *, fresh: bool) -> Iterator[Path | None]:
+def _spool(job: Job, settings: Settings, *, fresh: bool) -> Iterator[Path | None]:
     """The file that standard input is spooled to, where that is the input; without `fresh` an earlier run's."""
     if job.input != STANDARD_INPUT:
         yield None
@@ -81,6 +86,33 @@ def _input(job: Job, settings: Settings, *, fresh: bool) -> Iterator[Path | None
     stdin = sys.stdin.buffer if fresh and sys.stdin is not None and not sys.stdin.isatty() else None
     with spooled(settings.run_dir, stdin, anew=settings.resume == "never") as path:
         yield path
+
+
+def task_of(named: str, chosen: dict[str, Any], arguments: Iterable[str]) -> Task:
+    """The job of this name, with the parameters of `run` put over it. BatchrunnerError where it can't be run."""
+    simulate = chosen["simulate"]
+    job = _job(named, chosen, simulate=simulate)
+    check_open_files(job.limits)
+    settings = msgspec.structs.replace(
+        _settings(job, chosen, simulate=simulate),
+        arguments=tuple(arguments),
+        headers={} if simulate else _headers(job),
+    )
+    return Task(job=job, settings=settings, key=Secret("simulated") if simulate else _key(job, chosen["api_key_file"]))
+
+
+@contextmanager
+def gateway_of(job: Job, *, simulate: bool) -> Iterator[Job]:
+    """The job, to be asked of its gateway, or of a simulated one while the block lasts."""
+    with simulated_gateway(job.limits) if simulate else nullcontext(job.gateway.base_url) as base_url:
+        yield with_options(job, {"gateway": {"base_url": base_url}})
+
+
+def kept_summary(job: Job, result: Result) -> Summary:
+    """The summary of a run that has ended, written beside its output."""
+    summary = summary_of(job, result)
+    write_summary(_beside(job.output_path), msgspec.json.format(msgspec.json.encode(summary)) + b"\n")
+    return summary
 
 
 def _to_retry(settings: Settings, retry: Retry) -> Settings:
@@ -93,19 +125,21 @@ def _to_retry(settings: Settings, retry: Retry) -> Settings:
     return msgspec.structs.replace(settings, retry=retry.conditions, resume="must")
 
 
-def _collect_garbage_seldom() -> None:
+def collect_garbage_seldom() -> None:
     """What was imported lives on; what rows leave behind is freed by counting. Saves some 30 us a row."""
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
 
 
-def _job(chosen: dict[str, Any], *, simulate: bool) -> Job:
+def _job(named: str, chosen: dict[str, Any], *, simulate: bool) -> Job:
     """The job file, or a job around a data file, with the options put over it."""
-    named: str = chosen["job"]
     job = load_job(Path(named)) if named.endswith(".toml") else Job(input=named)
     params = job.request.params | dict(chosen["params"])
     prompt = prompt_of(chosen["prompt"], chosen["prompt_file"])
     request: dict[str, Any] = {"prompt": prompt, "messages": None if prompt is None else [], "params": params}
+    said = {name for name in ("model", "system") if chosen[name] is not None} | dict(chosen["params"]).keys()
+    said |= {"prompt"} if prompt is not None else set()
+    job = msgspec.structs.replace(job, sweep=without(job.sweep, said))
     model = chosen["model"] or job.request.model or (SIMULATED_MODEL if simulate else None)
     return with_options(
         job,

@@ -12,7 +12,9 @@ from batchrunner.job.schema import KEY_VARIABLES
 Command = Callable[..., Any]
 
 _OPTIONS: tuple[Callable[[Command], Command], ...] = (
-    click.argument("job", type=click.Path(readable=False, allow_dash=True)),  # text: a Path would spoil a URL
+    click.argument(
+        "jobs", metavar="JOB...", nargs=-1, required=True, type=click.Path(readable=False, allow_dash=True)
+    ),  # text, for a Path would spoil a URL
     click.option(
         "-o",
         "--output",

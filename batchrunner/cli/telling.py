@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from batchrunner.cli.exits import CODE_OF_END
 from batchrunner.cli.terminal import safe_text, say
 from batchrunner.job.schema import Job
-from batchrunner.report.summary import Summary, Units, line, lines_of_lanes, usage_of
+from batchrunner.report.summary import Summary, Units, line, lines_of_lanes, lines_of_variants, usage_of
 from batchrunner.runner.session import Result, Settings
 
 
@@ -31,12 +31,14 @@ def summary_of(job: Job, result: Result) -> Summary:
         usage=usage_of(totals),
         usage_by_day=result.usage_by_day,
         this_run=result.this_run,
+        variants=result.variants,
     )
 
 
 def tell(summary: Summary, settings: Settings, *, err: bool) -> None:
     """What people want to know of a run that has ended, as far as anyone can read it."""
     lines = [line(summary), *(safe_text(words, 600) for words in lines_of_lanes(summary))]
+    lines += [safe_text(words, 600) for words in lines_of_variants(summary)]
     if summary.first_failure is not None:
         lines.append(f"first failure: {safe_text(summary.first_failure, 600)}")
     if summary.units.pending == 0:

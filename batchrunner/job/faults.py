@@ -14,6 +14,7 @@ from batchrunner.job.lines import Place
 from batchrunner.job.reset import parse_reset
 from batchrunner.job.schema import Gateway, Job, LimitsTable, RequestTable, Retry
 from batchrunner.job.secrets import ADVICE, is_secret_name, shown
+from batchrunner.job.sweep import faults_of_sweep
 
 LARGEST_LIMIT = 10**15
 _DEEPEST = 60  # of what a request may nest, 64, the rest is around the parameters
@@ -21,7 +22,7 @@ _LARGEST_INTEGER = 2**63 - 1
 _NO_ROW_PARAMS = {
     "messages": "is no parameter: rows have a column messages without being told so",
     "prompt": "is no parameter: rows have a column prompt without being told so",
-    "n": "can't be set: samples are units of their own, say samples = 3 in [sweep]",
+    "n": "can't be set: say samples = 4 in [sweep], each answer is then a row",
     "stream": "can't be set by rows: how answers travel is the job's affair",
     "stream_options": "can't be set by rows: how answers travel is the job's affair",
 }
@@ -43,6 +44,8 @@ def faults(job: Job) -> Iterator[Fault]:
     yield from _faults_of_request(job.request)
     yield from _faults_of_limits(job.limits)
     yield from _faults_of_retry(job.retry)
+    for place, words in faults_of_sweep(job.sweep):
+        yield Fault(place, words)
 
 
 def _fault_of_path(place: Place, path: str | None) -> Iterator[Fault]:
@@ -78,7 +81,7 @@ def _faults_of_params(params: Mapping[str, Any]) -> Iterator[Fault]:
     if {"max_tokens", "max_completion_tokens"} <= params.keys():
         yield Fault((*place, "max_tokens"), "and max_completion_tokens are two names of one parameter: leave one out")
     if (number := params.get("n", 1)) != 1:
-        words = f"= {shown(number)} is not 1: samples are units of their own, say samples = 3 in [sweep]"
+        words = f"= {shown(number)} is not 1: say samples = 4 in [sweep], each answer is then a row of the output"
         yield Fault((*place, "n"), words)
     if params.get("stream"):
         yield Fault((*place, "stream"), "is not supported: leave it out, answers are recorded whole")

@@ -130,6 +130,7 @@ class Job(Table, frozen=True):
     limits: LimitsTable = LimitsTable()
     retry: Retry = Retry()
     run: RunTable = RunTable()
+    sweep: dict[str, Any] = {}  # see job/sweep
 
     @property
     def output_path(self) -> Path:

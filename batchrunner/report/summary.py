@@ -4,6 +4,7 @@ import msgspec
 
 from batchrunner.report.bounds import LaneUse, words_of
 from batchrunner.report.tally import Tally
+from batchrunner.store.by_arm import VariantSums
 from batchrunner.store.database import Totals
 from batchrunner.store.summing import DayUsage
 
@@ -30,6 +31,20 @@ class ThisRun(msgspec.Struct, frozen=True, kw_only=True):
     lanes: list[LaneUse]
 
 
+class Variant(msgspec.Struct, frozen=True, kw_only=True):
+    """One variant of the sweep, over all runs: its units by status, what their tries used, and how long the answered
+    ones took. `variant`: as in the output, None where samples alone are swept."""
+
+    variant: str | None
+    model: str | None
+    ok: int
+    failed: int
+    tries: int
+    usage: dict[str, int]
+    latency_mean_s: float | None
+    latency_median_s: float | None
+
+
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """The content of the summary file. `in_doubt`: units in flight when a run was cut off: they are
     asked again, and perhaps paid twice."""
@@ -49,6 +64,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     usage: dict[str, int]
     usage_by_day: dict[str, DayUsage]
     this_run: ThisRun
+    variants: list[Variant]
 
 
 def this_run(tally: Tally, duration_seconds: float, lanes: list[LaneUse]) -> ThisRun:
@@ -72,6 +88,26 @@ def usage_of(totals: Totals) -> dict[str, int]:
         "cached_tokens": totals.cached_tokens,
         "reasoning_tokens": totals.reasoning_tokens,
     }
+
+
+def variant_of(name: str | None, model: str | None, sums: VariantSums) -> Variant:
+    """One line of the table of variants."""
+    mean, median = sums.latency_mean_s, sums.latency_median_s
+    return Variant(
+        variant=name,
+        model=model,
+        ok=sums.ok,
+        failed=sums.failed,
+        tries=sums.tries,
+        usage={
+            "prompt_tokens": sums.prompt_tokens,
+            "completion_tokens": sums.completion_tokens,
+            "total_tokens": sums.prompt_tokens + sums.completion_tokens,
+            "cached_tokens": sums.cached_tokens,
+        },
+        latency_mean_s=None if mean is None else round(mean, 3),
+        latency_median_s=None if median is None else round(median, 3),
+    )
 
 
 def line(summary: Summary) -> str:
@@ -101,3 +137,26 @@ def lines_of_lanes(summary: Summary) -> list[str]:
     lanes = [use for use in summary.this_run.lanes if use.requests]
     told = [(use.lane, words_of(use)) for use in lanes]
     return [f"{lane}: {words}" if len(lanes) > 1 else words for lane, words in told if words]
+
+
+def lines_of_variants(summary: Summary) -> list[str]:
+    """For people: the variants as a table, where there are several."""
+    if len(summary.variants) < 2:  # noqa: PLR2004
+        return []
+    rows = [("variant", "ok", "failed", "tokens", "mean s", "median s")]
+    rows += [
+        (
+            one.variant or "",
+            f"{one.ok:,}",
+            f"{one.failed:,}",
+            f"{one.usage['total_tokens']:,}",
+            "-" if one.latency_mean_s is None else f"{one.latency_mean_s:.3f}",
+            "-" if one.latency_median_s is None else f"{one.latency_median_s:.3f}",
+        )
+        for one in summary.variants
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join([first.ljust(widths[0]), *(text.rjust(width) for text, width in zip(rest, widths[1:], strict=True))])
+        for first, *rest in rows
+    ]

@@ -110,8 +110,8 @@ class Asker:
             counted = "prompt and max_tokens" if self.opened.table.token_accounting == "upfront" else "the prompt alone"
             message = f"about {tokens:.0f} tokens ({counted}) are more than a whole window of the limit holds"
             failure = Failure(kind=Kind.TOO_LARGE, message=message)
-            outcome = failed(request.number, request.id, failure, now=time.time())
-            await self._record(Entry(outcome=outcome, digest=request.digest), None)
+            outcome = failed(request, failure, request, now=time.time())
+            await self._record(Entry(outcome=outcome, digest=request.digest, unit=request.number), None)
             return
         unit = UnitHistory(request.number, self._patience.invalid_answers)
         settled, attempts = await self._try_once(request, unit), 1
@@ -122,7 +122,8 @@ class Asker:
         paid = self._earlier.paid.pop(request.number, None)
         if paid is not None:
             outcome = msgspec.structs.replace(outcome, usage=paid.plus(outcome.usage))
-        await self._record(Entry(settled.came.as_try(request.number), outcome, request.digest), settled.slot)
+        number = request.number
+        await self._record(Entry(settled.came.as_try(number), outcome, request.digest, number), settled.slot)
 
     async def _try_again(self, request: Request, unit: UnitHistory, first: Settled) -> tuple[Settled, int]:
         """Further charged tries, with `first` as tenacity's first attempt. The last one, and how many."""

@@ -32,7 +32,7 @@ def _export(store: Reader, run_dir: Path, path: Path, *, partial: bool, overwrit
     about = about_known_run(store.fact)
     _check_path(path, about, overwrite=overwrite)
     if about.sample is not None:
-        store.choose(about.sample.chosen(about.total))
+        store.choose(about.sample.chosen(about.rows), about.arms)
     units = store.units(about.total)
     ended = units.ok + sum(units.failed.values())
     pending = about.units - ended

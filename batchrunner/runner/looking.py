@@ -63,7 +63,7 @@ def _status(run_dir: Path, store: Reader, holder_before: str | None) -> Status:
     holder = holder_before or holder_of(run_dir)
     ended = None if holder else last_ending(store.fact)
     if about.sample is not None:
-        store.choose(about.sample.chosen(about.total))
+        store.choose(about.sample.chosen(about.rows), about.arms)
     counted, tries = store.units(about.total), list(store.tries())
     failed = sum(counted.failed.values())
     pending = about.units - counted.ok - failed

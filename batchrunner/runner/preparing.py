@@ -1,15 +1,18 @@
-"""What is asked of the input, settled before anything is sent: the rows, the template, what the run is about."""
+"""What is asked of the input, settled before anything is sent: the rows, in which ways, what the run is about."""
 
-import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
 from batchrunner.chat.request import RequestSettings
+from batchrunner.chat.shapes import with_seed_of
 from batchrunner.errors import InputError, UsageError
 from batchrunner.job.schema import Job
+from batchrunner.job.sweep import Arm, arms_of, swept_in
 from batchrunner.records import Row
-from batchrunner.runner.drift import Drift, compare
+from batchrunner.runner.arms import KnownArm, known_arms
+from batchrunner.runner.drift import Drift, Recorded, compare
+from batchrunner.runner.identity import identity_of
 from batchrunner.runner.phrasing import phrase
 from batchrunner.runner.sampling import Sample
 from batchrunner.sink.parts import part_name, suffix_of
@@ -17,7 +20,6 @@ from batchrunner.source import Source, open_source, takes_in
 from batchrunner.store.bitmap import Bitmap
 
 LOOKED_AT = 100
-_ALWAYS_TOLD = frozenset({"model", "system", "prompt", "params"})  # of [request]; earlier versions knew only these
 
 
 class Scanned(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,35 +31,66 @@ class Scanned(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True):
-    """An input that can be asked. `total`: how many of its rows are looked at; `chosen`: those of them that are asked,
-    all where it is None; `identity`: what makes answers of two runs comparable; `version`: of its files before they
-    were read."""
+    """An input that can be asked. `rows`: how many of its rows are looked at; `chosen`: those of them that are asked,
+    all where it is None; `arms`: in which ways each of them is, and `settings` what each way says of a request;
+    `identity`: what makes answers of two runs comparable; `version`: of its files before they were read."""
 
     version: str
     source: Source
-    settings: RequestSettings
+    settings: tuple[RequestSettings, ...]
     scanned: Scanned
-    total: int
+    arms: tuple[Arm, ...]
+    rows: int
     sample: Sample | None
     chosen: Bitmap | None
     identity: dict[str, str]
 
     @property
-    def units(self) -> int:
-        """How many rows are asked."""
-        return self.total if self.chosen is None else len(self.chosen)
+    def total(self) -> int:
+        """Units of the rows that are looked at; their numbers are below it."""
+        return self.rows * len(self.arms)
+
+    @property
+    def asked(self) -> int:
+        """How many units are asked."""
+        return self.total if self.chosen is None else len(self.chosen) * len(self.arms)
+
+    @property
+    def known_arms(self) -> list[KnownArm]:
+        """The arms, as the run folder remembers them."""
+        return known_arms(self.arms)
+
+    @property
+    def swept(self) -> tuple[str, ...]:
+        """What differs between variants, by name."""
+        return self.settings[0].swept
 
     @property
     def words_of_sample(self) -> str:
         """Tells an output of a sample from one of another with as many rows."""
-        return "" if self.sample is None else f" of {self.total} by seed {self.sample.seed}"
+        return "" if self.sample is None else f" of {self.rows} by seed {self.sample.seed}"
 
     def unasked(self, ended: Iterable[int]) -> Bitmap:
-        """The rows that are not to be asked: those that have ended, and those that were not chosen."""
-        found = Bitmap(self.total) if self.chosen is None else self.chosen.others()
+        """The units that are not to be asked: those that have ended, and those of rows that were not chosen."""
+        found, arms = Bitmap(self.total), len(self.arms)
+        if self.chosen is not None and arms == 1:
+            found = self.chosen.others()
+        elif self.chosen is not None:
+            for row in self.chosen.others():
+                for number in range(row * arms, (row + 1) * arms):
+                    found.add(number)
         for number in ended:
             found.add(number)
         return found
+
+    def units(self, skip: Callable[[int], bool], rows: int) -> Iterator[list[Row]]:
+        """Batches of units, each as its row, in order: of the input's first `rows` those whose numbers `skip` does not
+        want left out. A row is read once for all its units."""
+        arms = len(self.arms)
+        if arms == 1:
+            return self.source.rows(skip, rows)
+        batches = self.source.rows(lambda row: all(map(skip, range(row * arms, (row + 1) * arms))), rows)
+        return ([unit for row in batch for unit in _units_of(row, arms, skip)] for batch in batches)
 
     def moved_to(self, place: str) -> "Prepared":
         """The same, its input having been moved."""
@@ -65,19 +98,16 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, source=source, version=source.version())
 
     def is_changed(self) -> bool:
-        """Whether the input's bytes are others by now; they are read where its files' times of change are others."""
+        """Whether the input's bytes are others by now; they are read where its time of change is another."""
         try:
             return self.source.version() != self.version and self.source.fingerprint() != self.scanned.fingerprint
-        except InputError:
+        except (OSError, InputError):
             return True
 
-    def drift_from(self, recorded: Callable[[], Iterable[tuple[int, bytes | None]]]) -> Drift:
+    def drift_from(self, recorded: Recorded) -> Drift:
         """What differs from the units that an earlier run recorded."""
-        rows, chosen = self.scanned.rows, self.chosen
-        drift = compare(lambda skip: self.source.rows(skip, rows), self.settings, rows, recorded)
-        if chosen is None:
-            return drift
-        return msgspec.structs.replace(drift, new=len(chosen) - sum(number in chosen for number, _ in recorded()))
+        rows = self.scanned.rows
+        return compare(lambda skip: self.units(skip, rows), self.settings, rows * len(self.arms), recorded)
 
 
 def prepare(job: Job, *, limit: int | None, sample: Sample | None, base_url: str, known: Scanned | None) -> Prepared:
@@ -88,23 +118,50 @@ def prepare(job: Job, *, limit: int | None, sample: Sample | None, base_url: str
     output = job.output_path
     if takes_in(job.input, output / part_name(0, suffix_of(output)) if job.output_is_folder else output):
         raise UsageError(f"{job.output_path} is, or would be, part of the input: name another --output.")
+    arms = arms_of(job.request, job.sweep)
     source = open_source(job.input)
     first = next(source.rows(lambda _: False, LOOKED_AT), [])
-    settings = phrase(job, first, base_url=base_url)
+    settings = _settings(job, arms, first, base_url)
+    _check_sweep(job, settings, first)
     _check_model(job, settings, first)
     version = source.version()
     scanned = _scanned(source, known)
-    total = scanned.rows if limit is None else min(scanned.rows, limit)
+    rows = scanned.rows if limit is None else min(scanned.rows, limit)
     return Prepared(
         version=version,
         source=source,
         settings=settings,
         scanned=scanned,
-        total=total,
+        arms=arms,
+        rows=rows,
         sample=sample,
-        chosen=None if sample is None else sample.chosen(total),
-        identity=_identity(job, scanned.fingerprint, base_url),
+        chosen=None if sample is None else sample.chosen(rows),
+        identity=identity_of(job, scanned.fingerprint, base_url),
     )
+
+
+def _settings(job: Job, arms: Sequence[Arm], first: list[Row], base_url: str) -> tuple[RequestSettings, ...]:
+    """What each arm says of a request. The samples of a variant share its templates."""
+    swept = swept_in(job.sweep)
+    phrased: dict[int, RequestSettings] = {}
+    for arm in arms:
+        if id(arm.request) not in phrased:
+            variant = msgspec.structs.replace(job, request=arm.request)
+            phrased[id(arm.request)] = phrase(variant, first, base_url=base_url)
+    return tuple(_of_arm(phrased[id(arm.request)], arm, swept) for arm in arms)
+
+
+def _of_arm(variant: RequestSettings, arm: Arm, swept: tuple[str, ...]) -> RequestSettings:
+    params = dict(sorted(with_seed_of(arm.sample or 0, variant.params).items()))  # wherever they stand
+    return msgspec.structs.replace(variant, params=params, variant=arm.variant, sample=arm.sample, swept=swept)
+
+
+def _units_of(row: Row, arms: int, skip: Callable[[int], bool]) -> Iterator[Row]:
+    """The row once for each of its units that is wanted."""
+    first = row.number * arms
+    for number in range(first, first + arms):
+        if not skip(number):
+            yield Row(number=number, id=row.id, columns=row.columns, failure=row.failure, arms=arms)
 
 
 def _scanned(source: Source, known: Scanned | None) -> Scanned:
@@ -115,31 +172,27 @@ def _scanned(source: Source, known: Scanned | None) -> Scanned:
     return Scanned(fingerprint=scan.fingerprint, size=size, rows=scan.rows)
 
 
-def _check_model(job: Job, settings: RequestSettings, rows: list[Row]) -> None:
-    speaking = {"body"} if settings.render is None else set()
-    speaking |= {"model"} & set(settings.row_params)
-    rows_speak = any(speaking & row.columns.keys() for row in rows)
-    if job.request.model is None and rows and not rows_speak:
+def _bodies_speak(settings: Sequence[RequestSettings], rows: list[Row]) -> bool:
+    """Whether rows bring whole bodies."""
+    return all(arm.render is None for arm in settings) and any("body" in row.columns for row in rows)
+
+
+def _check_model(job: Job, settings: Sequence[RequestSettings], rows: list[Row]) -> None:
+    own = "model" in settings[0].row_params and any("model" in row.columns for row in rows)
+    rows_speak = own or _bodies_speak(settings, rows)
+    models = {arm.model for arm in settings}
+    if None in models and rows and not rows_speak:
         raise UsageError("No model is named: say which with --model org/model, or `model` in [request].")
-    others = [name for name in job.limits.models if name not in (job.request.model, *job.limits.of_profile)]
-    if others and not rows_speak and job.request.model not in job.limits.models:
-        raise UsageError(f'[limits."{others[0]}"] is for a model that is not asked; the model is {job.request.model}.')
+    others = [name for name in job.limits.models if name not in (*models, *job.limits.of_profile)]
+    if others and not rows_speak and models.isdisjoint(job.limits.models):
+        asked = ", ".join(sorted(filter(None, models)))
+        raise UsageError(f'[limits."{others[0]}"] is for a model that is not asked; the model is {asked}.')
 
 
-def _identity(job: Job, fingerprint: str, base_url: str) -> dict[str, str]:
-    """The parts whose change makes an earlier run another one. Not the key, limits or time-outs."""
-    request = msgspec.to_builtins(job.request)
-    encoded = {
-        name: msgspec.json.encode(value, order="sorted").decode()
-        for name, value in request.items()
-        if value or name in _ALWAYS_TOLD
-    }
-    return {
-        "input": fingerprint,
-        "base_url": base_url,
-        **{name: value if len(value) <= 200 else _digest(value) for name, value in encoded.items()},  # noqa: PLR2004
-    }
-
-
-def _digest(text: str) -> str:
-    return "sha256 " + hashlib.sha256(text.encode()).hexdigest()
+def _check_sweep(job: Job, settings: Sequence[RequestSettings], rows: list[Row]) -> None:
+    swept = swept_in(job.sweep)
+    if swept and _bodies_speak(settings, rows):
+        raise UsageError(
+            f"The rows have a `body` each, which is sent as written: [sweep] can't change their {', '.join(swept)}; "
+            "`samples` it may have."
+        )

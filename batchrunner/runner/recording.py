@@ -15,7 +15,7 @@ from batchrunner.errors import StorageError
 from batchrunner.report.tally import Tally
 from batchrunner.store.database import Store
 from batchrunner.store.marks import Marks
-from batchrunner.store.rows import Entry
+from batchrunner.store.rows import Entry, ended_unit
 
 _NAMED = 20
 
@@ -106,7 +106,7 @@ class Recorder:
             self.tally.add(entry.tried, entry.outcome)
             if slot is not None:
                 self._marks.clear(slot)
-        self._committed(entry.outcome.row for entry, _ in group if entry.outcome is not None)
+        self._committed(ended_unit(entry, entry.outcome) for entry, _ in group if entry.outcome is not None)
 
     def _at_hand(self) -> Iterator[_Marked]:
         """What waits already, without waiting for more."""

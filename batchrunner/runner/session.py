@@ -1,7 +1,6 @@
 """One run of one job from end to end: what it opens and closes around the loop, and the output it leaves."""
 
 import os
-import signal
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing, contextmanager
@@ -17,7 +16,7 @@ from batchrunner.errors import InputError, UsageError
 from batchrunner.job.schema import Job, is_url
 from batchrunner.limits.account import Book
 from batchrunner.report.bounds import LaneUse
-from batchrunner.report.summary import ThisRun, this_run
+from batchrunner.report.summary import ThisRun, Variant, this_run, variant_of
 from batchrunner.report.tally import Tally
 from batchrunner.runner.about import About, Ended, about_run, remember_about, remember_ending
 from batchrunner.runner.asking import Earlier, Patience
@@ -32,6 +31,7 @@ from batchrunner.runner.publisher import Publisher
 from batchrunner.runner.publishing import PartedOutput
 from batchrunner.runner.retrying import Condition
 from batchrunner.runner.sampling import Sample
+from batchrunner.runner.signals import Signals
 from batchrunner.runner.spooling import keep
 from batchrunner.runner.stopping import MaxFailed
 from batchrunner.sink import prepare_output, write_output
@@ -79,7 +79,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
     """How a run ended and what stands in its store. `total`: units of the job; `in_doubt`: over all its runs;
-    `reopened`: failed units that were to be asked again."""
+    `variants`: those of the sweep; `reopened`: failed units that were to be asked again."""
 
     ending: Ending
     total: int
@@ -87,11 +87,13 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     usage_by_day: dict[str, DayUsage]
     in_doubt: int
     this_run: ThisRun
+    variants: list[Variant]
     reopened: int = 0
 
 
-async def run_job(job: Job, settings: Settings, *, key: Secret, watch: Watch) -> Result:
+async def run_job(job: Job, settings: Settings, *, key: Secret, watch: Watch, signals: Signals | None = None) -> Result:
     """Run the job to its end. `watch(loop, done before, total)` runs beside the loop and is cancelled with it.
+    `signals`: who listens to them already, where several jobs run at the same time.
 
     Raises BatchrunnerError for what stops a run before or beside its rows.
     """
@@ -118,18 +120,20 @@ async def run_job(job: Job, settings: Settings, *, key: Secret, watch: Watch) ->
     )
     with opened as folder:
         check_room(settings.run_dir, job.output_path.parent)
-        folder.begin(prepared.identity, lambda: prepared.drift_from(folder.store.digests), settings.on_drift)
+        await to_thread.run_sync(folder.begin, prepared, settings.on_drift)
         if settings.spool is not None:
             job = msgspec.structs.replace(job, input=str(keep(settings.spool, folder.path)))
             prepared = prepared.moved_to(job.input)
         folder.remember_scanned(prepared.scanned)
         if prepared.chosen is not None:
-            folder.choose(prepared.chosen)
-        _remember_about(folder, job, settings, prepared.total)
+            folder.choose(prepared.chosen, len(prepared.arms))
+        _remember_about(folder, job, settings, prepared)
         reopened = 0 if settings.retry is None else folder.reopen_failed(prepared.total, settings.retry)
         with _parted(folder, prepared.total, settings) as parts:
             publisher = None if parts is None else Publisher(parts, await to_thread.run_sync(parts.take_up))
-            run = _Run(job=job, settings=settings, prepared=prepared, folder=folder, publisher=publisher)
+            run = _Run(
+                job=job, settings=settings, prepared=prepared, folder=folder, publisher=publisher, signals=signals
+            )
             result = await run.to_its_end(key, watch, write=parts.finish if parts else run.write_file)
         return msgspec.structs.replace(result, reopened=reopened)
 
@@ -142,6 +146,7 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
     prepared: Prepared
     folder: RunFolder
     publisher: Publisher | None
+    signals: Signals | None
 
     async def to_its_end(self, key: Secret, watch: Watch, *, write: Callable[[], None]) -> Result:
         """Ask, and `write` the output, or what is left of it, once no unit is pending."""
@@ -150,8 +155,8 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
         tally, lanes, ending = await self._ask_pending(key, watch)
         if tally.units and await to_thread.run_sync(self.prepared.is_changed):
             folder.distrust(self.prepared.identity)
-        totals = folder.store.totals(total)
-        if totals.ok + totals.failed == self.prepared.units:
+        totals = folder.store.totals(total, len(self.prepared.arms))
+        if totals.ok + totals.failed == self.prepared.asked:
             await to_thread.run_sync(write)
             ending = Ending(end=End.SOME_FAILED if totals.failed else End.ANSWERED, message="")
         if ending is None:
@@ -159,12 +164,21 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
         remember_ending(_ended(ending), folder.store.remember)
         return Result(
             ending=ending,
-            total=self.prepared.units,
+            total=self.prepared.asked,
             totals=totals,
             usage_by_day=totals.by_day,
             in_doubt=folder.in_doubt,
             this_run=this_run(tally, time.monotonic() - began, lanes),
+            variants=await to_thread.run_sync(self._variants),
         )
+
+    def _variants(self) -> list[Variant]:
+        if not self.job.sweep:
+            return []
+        first = [arm for arm in self.prepared.arms if not arm.sample]
+        samples = len(self.prepared.arms) // len(first)
+        sums = self.folder.store.by_variant(self.prepared.total, variants=len(first), samples=samples)
+        return [variant_of(arm.variant, arm.request.model, one) for arm, one in zip(first, sums, strict=True)]
 
     def write_file(self) -> None:
         """Write the output in one file, unless it stands there as it was written."""
@@ -179,7 +193,7 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
     async def _ask_pending(self, key: Secret, watch: Watch) -> tuple[Tally, list[LaneUse], Ending | None]:
         """Ask for every unit that has not ended; with none left, no connection is opened."""
         ended = self.folder.store.count(0, self.prepared.total)[0]
-        if ended == self.prepared.units:
+        if ended == self.prepared.asked:
             return Tally(), [], None
         done = self.prepared.unasked(self.folder.store.ended())
         gateway = self.job.gateway
@@ -202,7 +216,7 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
             with closing(lanes):
                 async with transport:
                     loop = Loop(self._parts(transport, lanes, done))
-                    ending = await _watched(loop, partial(watch, loop, ended, self.prepared.units))
+                    ending = await _watched(loop, partial(watch, loop, ended, self.prepared.asked), self.signals)
                     return loop.tally, lanes.uses(), ending
 
     def _parts(self, transport: HttpTransport, lanes: LaneOpener, done: Bitmap) -> Parts:
@@ -211,7 +225,7 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
             store=self.folder.store,
             marks=self.folder.marks,
             transport=transport,
-            settings=self.prepared.settings,
+            arms=self.prepared.settings,
             patience=Patience(
                 attempts=self.job.retry.attempts,
                 invalid_answers=self.job.retry.invalid_answers,
@@ -221,7 +235,7 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
             ),
             lane_of=lanes.lane_of,
             open_lane=lanes.open,
-            rows=lambda skip: self.prepared.source.rows(skip, self.prepared.total),
+            rows=lambda skip: self.prepared.units(skip, self.prepared.rows),
             ended=done,
             earlier=Earlier(answered=self.folder.store.holds_answers(), paid=self.folder.store.paid_for_pending()),
             max_failed=self.settings.max_failed,
@@ -232,22 +246,20 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-async def _watched(loop: Loop, watch: Callable[[], Show]) -> Ending | None:
+async def _watched(loop: Loop, watch: Callable[[], Show], heard: Signals | None) -> Ending | None:
     """The loop, with what shows its progress and what hears signals beside it."""
+    signals = heard or Signals()
     async with anyio.create_task_group() as beside:
         beside.start_soon(watch)
-        beside.start_soon(_stop_on_signal, loop)
-        ending = await loop.run()
+        if heard is None:
+            beside.start_soon(signals.listen)
+        signals.will_stop(loop)
+        try:
+            ending = await loop.run()
+        finally:
+            signals.forget(loop)
         beside.cancel_scope.cancel()
     return ending
-
-
-async def _stop_on_signal(loop: Loop) -> None:
-    ends = {signal.SIGINT: End.INTERRUPTED, signal.SIGTERM: End.TERMINATED}
-    with anyio.open_signal_receiver(*ends) as signals:
-        async for number in signals:
-            end = ends[number]
-            loop.stop(Ending(end=end, message=end.value))
 
 
 @contextmanager
@@ -263,14 +275,15 @@ def _parted(folder: RunFolder, total: int, settings: Settings) -> Iterator[Parte
         yield parts
 
 
-def _remember_about(folder: RunFolder, job: Job, settings: Settings, total: int) -> None:
+def _remember_about(folder: RunFolder, job: Job, settings: Settings, prepared: Prepared) -> None:
     earlier, now = about_run(folder.store.fact), time.time()
     about = About(
         arguments=settings.arguments,
         folder=os.getcwd(),  # noqa: PTH109 - the same, as text
         input=job.input if is_url(job.input) else str(Path(job.input).absolute()),
         output=str(job.output_path.absolute()),
-        total=total,
+        total=prepared.total,
+        arms=len(prepared.arms),
         began_at=now if earlier is None else earlier.began_at,
         started_at=now,
         sample=settings.sample,

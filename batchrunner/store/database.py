@@ -6,7 +6,7 @@ while it was open.
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from itertools import chain
 from pathlib import Path
@@ -17,18 +17,16 @@ import msgspec
 from batchrunner.errors import StorageError
 from batchrunner.records import Usage
 from batchrunner.store.bitmap import Bitmap
+from batchrunner.store.by_arm import VariantSums, sums_by_variant
 from batchrunner.store.choosing import choose
-from batchrunner.store.rows import Entry, try_row, unit_row
+from batchrunner.store.rows import Entry, ended_unit, try_row, unit_row
 from batchrunner.store.schema import VERSION, bring_up
 from batchrunner.store.summing import DayUsage, sums_by_day, usage_by_day
 
 FILE = "run.sqlite"
 _BUSY_SECONDS = 60.0  # another connection of this run may be writing
-_ADD_UNIT = "INSERT INTO main.units VALUES (?, ?, ?, ?, ?)"
-_ADD_BODY = "INSERT INTO main.bodies VALUES (?, ?)"
-_ADD_TRY = "INSERT INTO tries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _FIRST_FAILURE = (
-    "SELECT 'row ' || number || ': ' || message FROM units WHERE ok = 0 AND number < ? ORDER BY number LIMIT 1"
+    "SELECT 'row ' || (number / ?) || ': ' || message FROM units WHERE ok = 0 AND number < ? ORDER BY number LIMIT 1"
 )
 _ENDED = "SELECT number FROM units WHERE number >= ? AND number < ? ORDER BY number"
 _COUNT = "SELECT count(*), total(ok) FROM units WHERE number >= ? AND number < ?"
@@ -110,11 +108,11 @@ class Store:
         """Record tries, and the outcomes that some of them brought, in one durable commit."""
         encode = msgspec.json.encode
         tries = [try_row(entry.tried) for entry in entries if entry.tried is not None]
-        ended = [(entry.outcome, entry.digest) for entry in entries if entry.outcome is not None]
+        ended = [(ended_unit(one, one.outcome), one.outcome, one.digest) for one in entries if one.outcome is not None]
         with self._writing():
             self._insert("tries", tries)
-            self._insert("units", [unit_row(outcome, digest) for outcome, digest in ended])
-            self._insert("bodies", [(outcome.row, encode(outcome)) for outcome, _ in ended])
+            self._insert("units", [unit_row(*one) for one in ended])
+            self._insert("bodies", [(number, encode(outcome)) for number, outcome, _ in ended])
 
     def reopen(self, numbers: Iterable[int]) -> None:
         """Make units pending again; their tries stay."""
@@ -156,8 +154,8 @@ class Store:
             for row in self._db.execute("SELECT number FROM units WHERE ok = 0 AND number < ? ORDER BY 1", (total,)):
                 yield row[0]
 
-    def totals(self, total: int) -> Totals:
-        """Count the units below `total` and sum all tries."""
+    def totals(self, total: int, arms: int = 1) -> Totals:
+        """Count the units below `total`, so many `arms` of each row, and sum all tries."""
         ended, ok = self.count(0, total)
         last = self._all("SELECT coalesce(max(rowid), 0) FROM tries")[0][0]
         tries = list(sums_by_day(lambda sql, *values: self._all(sql, values), last))
@@ -174,21 +172,25 @@ class Store:
             failed_units=self._counts(
                 "SELECT kind, count(*) FROM units WHERE ok = 0 AND number < ? GROUP BY 1", (total,)
             ),
-            first_failure=next((words for (words,) in self._all(_FIRST_FAILURE, (total,))), None),
+            first_failure=next((words for (words,) in self._all(_FIRST_FAILURE, (arms, total))), None),
             finish_reasons=self._counts(
                 "SELECT finish_reason, count(*) FROM tries WHERE finish_reason NOT NULL AND kind IS NULL GROUP BY 1"
             ),
         )
+
+    def by_variant(self, total: int, *, variants: int, samples: int) -> list[VariantSums]:
+        """How the units below `total` went, by variant of the sweep."""
+        return list(sums_by_variant(self._all, total, variants=variants, samples=samples))
 
     def count(self, first: int, end: int) -> tuple[int, int]:
         """How many units from `first` to below `end` have ended, and how many of them were answered."""
         ended, ok = self._all(_COUNT, (first, end))[0]
         return ended, int(ok)
 
-    def choose(self, chosen: Bitmap) -> None:
+    def choose(self, chosen: Bitmap, arms: int = 1) -> None:
         """From here on nothing is told of other units, save whether any was answered."""
         with self._reading():
-            choose(self._db, chosen)
+            choose(self._db, chosen, arms)
 
     def close(self) -> None:
         """Close the file; everything committed stays."""
@@ -221,7 +223,7 @@ class Store:
         for first in range(0, len(rows), _ROWS_A_STATEMENT):
             some = rows[first : first + _ROWS_A_STATEMENT]
             values = ", ".join([f"({', '.join('?' * len(some[0]))})"] * len(some))
-            self._db.execute(f"INSERT INTO {table} VALUES {values}", list(chain.from_iterable(some)))  # noqa: S608
+            self._db.execute(f"INSERT INTO main.{table} VALUES {values}", list(chain.from_iterable(some)))  # noqa: S608
 
     def _check_in_place(self) -> None:
         """What is written to a file that was removed is gone, though SQLite would not notice."""
@@ -237,7 +239,7 @@ class Store:
     def _counts(self, sql: str, values: tuple[object, ...] = ()) -> dict[str, int]:
         return {str(name): int(count) for name, count in self._all(sql, values)}
 
-    def _all(self, sql: str, values: tuple[object, ...] = ()) -> list[Any]:
+    def _all(self, sql: str, values: tuple[object, ...] | Mapping[str, object] = ()) -> list[Any]:
         with self._reading():
             return self._db.execute(sql, values).fetchall()
 

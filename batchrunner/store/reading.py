@@ -74,10 +74,10 @@ class Reader:
         """What the run remembers under this name."""
         return next((str(value) for (value,) in self._rows("SELECT value FROM facts WHERE name = ?", name)), None)
 
-    def choose(self, chosen: Bitmap) -> None:
+    def choose(self, chosen: Bitmap, arms: int = 1) -> None:
         """From here on nothing is told of other units."""
         try:
-            choose(self._db, chosen)
+            choose(self._db, chosen, arms)
         except sqlite3.Error as error:
             raise self._trouble(error) from error
 

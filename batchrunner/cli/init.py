@@ -56,6 +56,7 @@ _KEYS: dict[str, dict[str, tuple[str, str]]] = {
         "tool_choice": ('# tool_choice = "auto"', "which of them it is to call"),
         "response_format": ('# response_format = { type = "json_object" }', "every answer is checked against it"),
         "row_params": ('# row_params = ["max_tokens"]', "parameters that a row may set, by a column of the name"),
+        "files": ('# files = "images/"', "the folder of the local files that messages may name"),
     },
     "limits": {
         "requests_per_second": ("# requests_per_second = 50", "limits of the account; none: found from the answers"),
@@ -75,6 +76,7 @@ _KEYS: dict[str, dict[str, tuple[str, str]]] = {
         "attempts": ("# attempts = 6", "tries for a row"),
         "timeout": ("# timeout = 1200", "seconds for one try"),
         "invalid_answers": ("# invalid_answers = 2", "further tries when an answer fails its response_format"),
+        "tell_errors": ("# tell_errors = false", "whether they are told what was wrong with it"),
         "fail_on": ('# fail_on = ["length"]', "finish reasons that count as failure"),
     },
     "run": {

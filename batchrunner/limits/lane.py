@@ -214,7 +214,7 @@ class Lane:
         if begins and (self.pause.step == 0 or self.force.finder.suspects):
             self._learn(lease, now, refusal)
         elif not begins:
-            self.force.also_refused(lease.taken_at, lease.estimate.tokens, now)
+            self.force.also_refused(lease.estimate.tokens, now)
         self.pause.limited(lease.taken_at, now, hint=refusal.wait_seconds, jitter=jitter, first=self._first_pause())
         self.pause.probing = self.pause.probing or self.force.finder.suspects
 

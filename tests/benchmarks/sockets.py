@@ -65,7 +65,11 @@ def _cases() -> Iterator[Case]:
     for hint in ("none", "retry-after", "openai"):
         gateway = (*slow, "--headers", hint)
         yield Case(name=f"50 requests/s, unknown, {hint}", limit=("--rps", "50"), gateway=gateway, declared=False)
-    yield Case(name="2,000 requests/s, unknown", limit=("--rps", "2000"), gateway=slow, declared=False, rows=90_000)
+    many = ("--max-concurrency", "4096")  # the default, 256 where no limit is declared, would bind
+    thousands = ("--rps", "2000")
+    yield Case(
+        name="2,000 requests/s, unknown", limit=thousands, gateway=slow, client=many, declared=False, rows=90_000
+    )
     minutes = (*slow, "--headers", "none")
     yield Case(
         name="600 requests/min, unknown, 300 s", limit=("--rpm", "600"), gateway=minutes, declared=False, seconds=300

@@ -25,7 +25,7 @@ def test_near_the_end_of_the_quota_the_run_stops_in_time_and_parks(bench: Bench,
 def test_over_midnight_the_run_waits_and_goes_on_with_the_new_days_quota(
     bench: Bench, simulate: Simulate, day: str
 ) -> None:
-    gateway = simulate("--rpd", "20", "--latency", "0.02", "--clock", f"{day}T23:59:53")
+    gateway = simulate("--rpd", "20", "--latency", "0.02", "--clock", f"{day}T23:59:48")
     bench.prompts(35)
     options = ("--rpd", "20", "--on-daily-limit", "wait", "--progress", "log")
     told = bench.run("in.jsonl", "-m", "m/m", "--base-url", gateway.base_url, *options)

@@ -497,7 +497,7 @@ def test_the_store_does_not_grow_with_what_passes_through_it(bench: Bench, simul
     gateway = simulate()
     filling = "x" * 20_000
     bench.write("in.jsonl", *({"prompt": f"Question {n}? {filling}"} for n in range(2000)))
-    process = bench.start("run", *job(gateway, "--rps", "250", rows=100))
+    process = bench.start("run", *job(gateway, "--rps", "150", rows=100))
     largest: dict[str, int] = {}
     while process.poll() is None:
         for name in ("run.sqlite", "run.sqlite-wal"):

@@ -43,7 +43,7 @@ def test_a_doubled_custom_id_is_refused_with_both_line_numbers(bench: Bench, sim
         (("--concurrency", "lots"), 2, "write 64, say, or auto"),
         (("--concurrency", "0"), 2, "write 64, say, or auto"),
         (("--api-key-env", "sk-live-0123"), 78, "never the key itself"),
-        (("-o", "in.jsonl", "--overwrite"), 78, "is the input"),
+        (("-o", "in.jsonl", "--overwrite"), 78, "part of the input"),
         (("--param", "stop=END"), 2, "needs its quotes"),
         (("--param", "n=2"), 78, "samples = 4"),
         (("--base-url", "http://gateway.example/v1"), 78, "--allow-insecure-http"),
@@ -61,8 +61,9 @@ def test_wrong_options_are_explained_before_anything_is_sent(
     assert words in bench.run("in.jsonl", "-m", "m/m", *arguments, code=code).stderr
 
 
-def test_a_folder_is_no_job(bench: Bench) -> None:
-    assert "is a folder" in bench.run(".", "-m", "m/m", code=65).stderr
+def test_a_folder_without_data_is_no_job(bench: Bench) -> None:
+    (bench.folder / "data").mkdir()
+    assert "data" in bench.run("data", "-m", "m/m", code=65).stderr
 
 
 def test_a_refused_output_leaves_nothing_behind(bench: Bench) -> None:

@@ -19,6 +19,7 @@ class Kind(StrEnum):
     REJECTED = "rejected"  # the gateway will not have this request: 400, 413, 422, ...
     INVALID_REPLY = "invalid_reply"  # status 2xx, but the body is no chat completion
     EMPTY_ANSWER = "empty_answer"  # a completion without text and without tool calls
+    TRUNCATED = "truncated"  # a stream that ended before its answer did: maybe paid
     SERVER_ERROR = "server_error"  # 500 and other 5xx
     TIMEOUT = "timeout"  # no whole answer within the time for one try
     RATE_LIMITED = "rate_limited"  # 429 of a rate
@@ -65,11 +66,21 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HttpReply(msgspec.Struct, frozen=True, kw_only=True):
-    """What came back over the wire: status, headers by lower-case name, the body whole."""
+    """What came back over the wire: status, headers by lower-case name, the body whole; of a stream also when its first
+    token came, after the request was sent."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    first_token_s: float | None = None
+
+
+class Broken(msgspec.Struct, frozen=True, kw_only=True):
+    """A streamed answer that broke off: how, or as which HTTP reply if the error in the stream named a status, and the
+    body of the completion so far."""
+
+    how: Failure | HttpReply
+    so_far: bytes
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):

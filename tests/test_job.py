@@ -238,7 +238,7 @@ def test_parameters_may_have_any_name() -> None:
         ('input = "a"\n[retry]\ntimeout = inf', "retry.timeout"),
         ('input = "a"\n[retry]\ntimeout = "90s"', "retry.timeout"),
         ('input = "a"\n[request]\nparams = { n = 2 }', "repeat the rows"),
-        ('input = "a"\n[request]\nparams = { stream = true }', "stream is not supported"),
+        ('input = "a"\n[request]\nparams = { stream = "yes" }', "stream is neither true nor false"),
         ('input = "a"\n[request]\nparams = { model = "x" }', "--model"),
         ('input = "a"\n[request]\nparams = { messages = [] }', "the rows"),
     ],

@@ -1,11 +1,12 @@
 """A row becomes a request. The four shapes of a row are told apart by their keys, in this order:
 
 1. a template is given: it is rendered over the row's columns;
-2. `body`: a line of the OpenAI Batch API, sent as written but for `stream`;
+2. `body`: a line of the OpenAI Batch API, sent as written but for `stream` and its options;
 3. `messages`: a conversation;
 4. `prompt`: one user message.
 
-A row of shapes 1, 3 and 4 sets nothing but its content: model and parameters are the job's.
+A row of shapes 1, 3 and 4 sets nothing but its content: model and parameters are the job's. Whether answers are
+streamed is the job's affair for every shape, and no part of what is asked: digests are the same either way.
 Refused, as that row's failure: any other shape, another URL than /v1/chat/completions, n > 1, integers that
 JSON readers disagree on (beyond 64 bits), numbers that JSON can't hold (NaN), nesting deeper than 64.
 """
@@ -21,6 +22,7 @@ from batchrunner.records import Failure, Kind, Request, Row
 
 URL = "/v1/chat/completions"
 DEEPEST = 64
+_OF_STREAMS = ("stream", "stream_options")
 _LARGEST_INTEGER = 2**63 - 1
 
 Render = Callable[[Mapping[str, Any]], str | Failure]
@@ -29,7 +31,7 @@ Render = Callable[[Mapping[str, Any]], str | Failure]
 class RequestSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What the job says of every request. `model` may be None where every row carries a body.
 
-    `base_url` goes into the digests only.
+    `base_url` goes into the digests only; `stream`: answers are asked for as streams that end with their usage.
     """
 
     model: str | None
@@ -37,6 +39,7 @@ class RequestSettings(msgspec.Struct, frozen=True, kw_only=True):
     params: Mapping[str, Any] = {}
     system: str | None = None
     render: Render | None = None
+    stream: bool = False
 
 
 def compose(row: Row, settings: RequestSettings) -> Request | Failure:
@@ -49,6 +52,7 @@ def compose(row: Row, settings: RequestSettings) -> Request | Failure:
     fault = _fault_in(body)
     if fault is not None:
         return _invalid(fault)
+    stream_options = body.pop("stream_options", None) if settings.stream else None
     try:
         encoded = msgspec.json.encode(body)
     except (UnicodeEncodeError, RecursionError, TypeError, ValueError) as error:
@@ -57,7 +61,7 @@ def compose(row: Row, settings: RequestSettings) -> Request | Failure:
         number=row.number,
         id=row.id,
         model=body["model"],
-        body=encoded,
+        body=_streamed(encoded, stream_options) if settings.stream else encoded,
         digest=_digest(settings, row.id, encoded),
         prompt_chars=_characters(body["messages"]),
         max_tokens=_whole(body.get("max_completion_tokens")) or _whole(body.get("max_tokens")),
@@ -124,7 +128,14 @@ def _from_batch_line(columns: Mapping[str, Any]) -> dict[str, Any] | Failure:
         return _invalid(f"only {URL} can be asked, not `url` {str(columns['url'])[:60]!r}")
     if str(columns.get("method") or "POST").upper() != "POST":
         return _invalid("`method` is not POST")
-    return {name: value for name, value in body.items() if name != "stream"}
+    return {name: value for name, value in body.items() if name not in _OF_STREAMS}
+
+
+def _streamed(encoded: bytes, options: object) -> bytes:
+    """The body that asks for the same as a stream; `options`: the row's or job's own `stream_options`."""
+    own = options if isinstance(options, dict) else {}
+    asked = {"stream": True, "stream_options": {"include_usage": True} | own}
+    return encoded[:-1] + b"," + msgspec.json.encode(asked)[1:]
 
 
 def _fault_in(body: Mapping[str, Any]) -> str | None:

@@ -39,6 +39,7 @@ TABLE: dict[Kind, Verdict] = {
     Kind.REJECTED: Verdict.FAIL,
     Kind.INVALID_REPLY: Verdict.AGAIN,
     Kind.EMPTY_ANSWER: Verdict.AGAIN,
+    Kind.TRUNCATED: Verdict.AGAIN,
     Kind.SERVER_ERROR: Verdict.AGAIN,
     Kind.TIMEOUT: Verdict.AGAIN,
     Kind.RATE_LIMITED: Verdict.LIMITED,

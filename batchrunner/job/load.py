@@ -13,7 +13,7 @@ import msgspec
 
 from batchrunner.errors import InputError, UsageError
 from batchrunner.job.reset import parse_reset
-from batchrunner.job.schema import Job, LimitsTable, ModelLimits, Table
+from batchrunner.job.schema import Job, LimitsTable, ModelLimits, RequestTable, Table
 from batchrunner.job.words import Place, dotted, no_toml, sentence, unknown_key, wrong_value
 
 LARGEST_FILE = 2**20
@@ -89,11 +89,20 @@ def _is_of_a_model(key: str, value: Any) -> bool:
 def _checked(tables: dict[str, Any], name: str) -> Job:
     job = _converted(tables, Job, name)
     gateway = msgspec.structs.replace(job.gateway, base_url=job.gateway.base_url.rstrip("/"))
-    job = msgspec.structs.replace(job, gateway=gateway)
+    job = msgspec.structs.replace(job, gateway=gateway, request=_with_stream(job.request))
     fault = next(_faults(job), None)
     if fault is not None:
         raise UsageError(sentence(f"{name}: {fault}"))
     return job
+
+
+def _with_stream(request: RequestTable) -> RequestTable:
+    """The parameter `stream` is the key of that name: it says how answers come, not what is asked."""
+    stream = request.params.get("stream")
+    if not isinstance(stream, bool):
+        return request
+    params = {name: value for name, value in request.params.items() if name != "stream"}
+    return msgspec.structs.replace(request, stream=stream, params=params)
 
 
 def _converted(tables: dict[str, Any], table: type[SomeTable], name: str, place: Place = ()) -> SomeTable:
@@ -111,8 +120,8 @@ def _faults(job: Job) -> Iterator[str]:
         yield f"retry.timeout = {job.retry.timeout} is no number of seconds above 0"
     if job.request.params.get("n", 1) != 1:
         yield "the parameter n is more than 1: repeat the rows instead, each with an id of its own"
-    if job.request.params.get("stream"):
-        yield "the parameter stream is not supported: leave it out, answers are recorded whole"
+    if "stream" in job.request.params:
+        yield "the parameter stream is neither true nor false"
     for name in ("model", "messages"):
         if name in job.request.params:
             yield f"the parameter {name} has a place of its own: --model, or the rows"

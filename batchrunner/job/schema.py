@@ -30,6 +30,7 @@ class RequestTable(Table, frozen=True):
     model: str | None = None
     system: str | None = None
     prompt: str | None = None
+    stream: bool = False
     params: dict[str, Any] = {}
 
 

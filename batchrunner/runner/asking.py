@@ -264,8 +264,8 @@ class Asker:
             self.stop(Ending(end=End.PARKED, message=f"{End.PARKED}: {words}", resume_at=back_at))
 
     async def _record_rejected(self, request: Request, settled: Settled) -> None:
-        if settled.came.reply is not None:
-            used = settled.came.reply.usage
+        used = settled.came.usage
+        if used is not None:
             self._earlier.paid[request.number] = used.plus(self._earlier.paid.get(request.number))
         await self._record(Entry(settled.came.as_try(request.number)), settled.slot)
 

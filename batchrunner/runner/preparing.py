@@ -72,6 +72,7 @@ def prepare(job: Job, *, limit: int | None, base_url: str, known: Scanned | None
         params=job.request.params,
         system=job.request.system,
         render=template.render if template else None,
+        stream=job.request.stream,
     )
     return Prepared(
         path=job.input_path,
@@ -116,8 +117,9 @@ def _check_model(job: Job, template: Template | None, rows: list[Row]) -> None:
 
 
 def _identity(job: Job, fingerprint: str, base_url: str) -> dict[str, str]:
-    """The parts whose change makes an earlier run another one. Not the key, limits or time-outs."""
+    """The parts whose change makes an earlier run another one. Not the key, limits or time-outs, nor streams."""
     request = msgspec.to_builtins(job.request)
+    del request["stream"]
     encoded = {name: msgspec.json.encode(value, order="sorted").decode() for name, value in request.items()}
     return {
         "input": fingerprint,

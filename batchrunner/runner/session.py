@@ -13,6 +13,7 @@ import anyio
 import msgspec
 from anyio import to_thread
 
+from batchrunner.chat.stream import Fold
 from batchrunner.errors import InputError, UsageError
 from batchrunner.job.schema import Job
 from batchrunner.limits.account import Book
@@ -40,6 +41,7 @@ from batchrunner.store.room import check_room, no_room
 from batchrunner.store.summing import DayUsage
 from batchrunner.transport.http import HttpTransport, check_base_url
 from batchrunner.transport.secret import Secret
+from batchrunner.transport.streaming import StreamingTransport
 
 WAITING_FOR_COMMIT = 1024  # where nobody said how many may be in flight
 
@@ -175,7 +177,8 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
                 account=gateway.account or key.reveal(),
                 ignore_resume_at=self.settings.ignore_resume_at,
             )
-            transport = HttpTransport(
+            transport_class = partial(StreamingTransport, new_fold=Fold) if self.job.request.stream else HttpTransport
+            transport = transport_class(
                 gateway.base_url,
                 key=key,
                 auth_scheme=gateway.auth_scheme,

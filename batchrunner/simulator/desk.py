@@ -26,8 +26,12 @@ from batchrunner.simulator.meter import (
     TokenAccounting,
     tokens_at_arrival,
 )
-from batchrunner.simulator.script import Directive, Fate, Fault, Script
+from batchrunner.simulator.script import OF_STREAMS, Directive, Fate, Fault, Script
+from batchrunner.simulator.streaming import Stream, frames
 from batchrunner.simulator.window import SECOND_NS
+
+_ENDLESS = frozenset({Fault.HANG, Fault.STALLED})
+_NEVER_STREAMED = frozenset({Fault.SERVER_ERROR, Fault.NOT_JSON, Fault.RESET_AFTER})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +57,10 @@ class Visit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """A request that was taken: `number` is that of its ledger entry, `text` the prompt that is echoed."""
+    """A request that was taken: `number` is that of its ledger entry, `text` the prompt that is echoed.
+
+    `streams`: its answer is written piece by piece, `tells_usage` with what it costs.
+    """
 
     number: int
     lane: Lane
@@ -61,6 +68,8 @@ class Service:
     fate: Fate
     text: str
     finish_reason: str
+    streams: bool = False
+    tells_usage: bool = False
 
     @property
     def account(self) -> str:
@@ -129,8 +138,8 @@ class Desk:
             self.ledger.settle(service.number, tokens, now)
 
     def close(self, service: Service, *, written: bool) -> None:
-        """Log what the client saw of it. A hang is over when the client goes, and stays a hang."""
-        if written or service.fate.fault is Fault.HANG:
+        """Log what the client saw of it. A hang is over when the client goes, and stays one."""
+        if written or service.fate.fault in _ENDLESS:
             self.ledger.close(service.number, service.outcome, client_left=not written)
         else:
             self.ledger.close(service.number, CLIENT_LEFT, client_left=True)
@@ -143,10 +152,24 @@ class Desk:
                 return replace(dialect.plain_error(service.fate.status), headers=headers)
             case Fault.NOT_JSON:
                 return Answer(body=dialect.HTML, content_type="text/html", headers=headers)
-            case fault:
-                content = "" if fault is Fault.EMPTY else f"Simulated answer to: {service.text}"
-                body = _completion(service, content, now)
+            case _:
+                body = _completion(service, _content(service), now)
                 return Answer(body=body, headers=headers)
+
+    def stream(self, service: Service, now: Instant) -> tuple[dict[str, str], list[bytes]]:
+        """The headers of a streamed answer, and its frames."""
+        stream = Stream(
+            number=service.number,
+            created=now.wall_ns // SECOND_NS,
+            model=service.lane[1],
+            content=_content(service),
+            finish=service.finish_reason,
+            usage=_usage(service) if service.tells_usage else None,
+            usage_everywhere=self._setup.script.usage_everywhere,
+            chars_per_piece=self._setup.script.piece_chars,
+            fault=service.fate.fault,
+        )
+        return self._level_headers(service.lane, now), frames(stream)
 
     def models(self, authorization: str) -> Answer:
         """GET /v1/models; not in the ledger."""
@@ -176,8 +199,6 @@ class Desk:
         if not self._setup.access.knows(request.model):
             message = f"The model `{request.model}` does not exist or you do not have access to it."
             return dialect.openai_error(404, message, "invalid_request_error", "model_not_found")
-        if request.stream:
-            return dialect.openai_error(400, "not supported by the simulator yet", "invalid_request_error")
         return None
 
     def _aim(self, visit: Visit, arrival: Arrival, request: ChatRequest, text: str) -> Service | Answer | Fault:
@@ -203,6 +224,8 @@ class Desk:
         if rules.enforce and self._is_full(arrival.account):
             self.ledger.arrive(arrival, "429")
             return dialect.too_many_at_once(self._setup.headers)
+        if fate.fault in OF_STREAMS and not request.stream:
+            fate = replace(fate, fault=None)
         cost, finish_reason = _cost(self._setup.script, request, arrival.digest)
         refusal = self._meter.admit(lane, cost, arrival.now)
         if refusal is not None:
@@ -216,6 +239,8 @@ class Desk:
             fate=fate,
             text=text,
             finish_reason=finish_reason,
+            streams=bool(request.stream) and fate.fault not in _NEVER_STREAMED,
+            tells_usage=chat.wants_usage(request),
         )
         counted = tokens_at_arrival(rules.token_accounting, cost)
         self.ledger.admit(service.number, cost, counted=counted, paid=service.paid)
@@ -240,14 +265,21 @@ def _cost(answers: Script, request: ChatRequest, digest: int) -> tuple[Cost, str
     return cost, "length" if completion < wanted else "stop"
 
 
-def _completion(service: Service, content: str, now: Instant) -> bytes:
+def _content(service: Service) -> str:
+    return "" if service.fate.fault is Fault.EMPTY else f"Simulated answer to: {service.text}"
+
+
+def _usage(service: Service) -> chat.Usage:
     cost = service.cost
-    usage = chat.Usage(prompt_tokens=cost.prompt, completion_tokens=cost.completion, total_tokens=cost.total)
+    return chat.Usage(prompt_tokens=cost.prompt, completion_tokens=cost.completion, total_tokens=cost.total)
+
+
+def _completion(service: Service, content: str, now: Instant) -> bytes:
     return chat.completion(
         number=service.number,
         created=now.wall_ns // SECOND_NS,
         model=service.lane[1],
         content=content,
         finish=service.finish_reason,
-        usage=usage,
+        usage=_usage(service),
     )

@@ -4,6 +4,7 @@ Nothing is retried here and no redirect is followed.
 """
 
 import ssl
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -11,7 +12,7 @@ from typing import Self
 import httpx
 
 from batchrunner.errors import UsageError
-from batchrunner.records import Failure, HttpReply, Kind, Request
+from batchrunner.records import Broken, Failure, HttpReply, Kind, Request
 from batchrunner.transport.dialing import LOOPBACK
 from batchrunner.transport.pool import MayWrite, NotWrittenError, Pool, always
 from batchrunner.transport.secret import Secret
@@ -22,6 +23,8 @@ _PORTS = {None, *range(1, 2**16)}
 
 class HttpTransport:
     """Sends requests to one gateway with one key. Use with `async with`."""
+
+    _pool_class: type[Pool] = Pool
 
     def __init__(
         self,
@@ -41,7 +44,7 @@ class HttpTransport:
             "Accept-Encoding": "identity",
             "User-Agent": "batchrunner",
         }
-        self._pool = Pool(url, headers=headers, timeout_seconds=timeout_seconds, tls=_tls(ca_bundle))
+        self._pool = self._pool_class(url, headers=headers, timeout_seconds=timeout_seconds, tls=_tls(ca_bundle))
 
     async def __aenter__(self) -> Self:
         return self
@@ -51,7 +54,7 @@ class HttpTransport:
     ) -> None:
         self._pool.close()
 
-    async def send(self, request: Request, *, may_write: MayWrite = always) -> HttpReply | Failure | None:
+    async def send(self, request: Request, *, may_write: MayWrite = always) -> HttpReply | Broken | Failure | None:
         """One try, once. What the network or the gateway does wrong is a Failure, never an exception.
 
         `may_write` is asked when the connection stands, immediately before the first byte; None where it says no.
@@ -61,9 +64,16 @@ class HttpTransport:
         except NotWrittenError:
             return None
         except httpx.RequestError as error:
-            return Failure(kind=_kind(error), message=self._redacted(str(error))[:LONGEST_MESSAGE])
+            return self._failure(error)
         if 200 <= status < 300:  # noqa: PLR2004
             return HttpReply(status=status, headers=headers, body=self._key.redact_exactly(content))
+        return self._refusal(status, headers, content)
+
+    def _failure(self, error: httpx.RequestError) -> Failure:
+        return Failure(kind=_kind(error), message=self._redacted(str(error))[:LONGEST_MESSAGE])
+
+    def _refusal(self, status: int, headers: Mapping[str, str], content: bytes) -> HttpReply:
+        """A reply that is no answer: all of it without the key."""
         told = {name: self._redacted(value) for name, value in headers.items()}
         return HttpReply(status=status, headers=told, body=self._key.redact(content))
 

@@ -4,7 +4,7 @@ A unit is one thing to ask. Until sweeps exist a unit is a row, told by its numb
 Times are seconds; instants called `_at` are Unix time unless they say otherwise.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -20,6 +20,7 @@ class Kind(StrEnum):
     INVALID_REPLY = "invalid_reply"  # status 2xx, but the body is no chat completion
     EMPTY_ANSWER = "empty_answer"  # a completion without text and without tool calls
     TRUNCATED = "truncated"  # a stream that ended before its answer did: maybe paid
+    INVALID_ANSWER = "invalid_answer"  # the answer is not what was asked for
     SERVER_ERROR = "server_error"  # 500 and other 5xx
     TIMEOUT = "timeout"  # no whole answer within the time for one try
     RATE_LIMITED = "rate_limited"  # 429 of a rate
@@ -34,11 +35,12 @@ class Kind(StrEnum):
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a try or a row failed. `status` is the HTTP status, where one came."""
+    """Why a try or a row failed. `status` is the HTTP status, where one came; `final`: another try won't help."""
 
     kind: Kind
     message: str
     status: int | None = None
+    final: bool = False
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,7 +55,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """What is sent for one unit: a JSON body for /chat/completions, and what the limiter needs of it.
 
-    `digest` tells it from what another run asks for a unit of the same number.
+    `digest` tells it from what another run asks for a unit of the same number; `check` takes an answer in, or says what
+    is wrong with it, where somebody is particular about answers.
     """
 
     number: int
@@ -63,6 +66,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     digest: bytes = b""
     prompt_chars: int
     max_tokens: int | None = None
+    check: "Callable[[Reply], Reply | Failure] | None" = None
 
 
 class HttpReply(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,6 +18,7 @@ FLOOR = {
     "sink": 2,
     "report": 3,
     "runner": 4,
+    "api": 5,
     "cli": 5,
     "__main__": 6,
 }

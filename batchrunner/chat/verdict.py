@@ -26,6 +26,7 @@ class Verdict(StrEnum):
 
     FAIL = "the unit fails"
     AGAIN = "another try, charged to the unit"
+    REASK = "asked again, `invalid_answers` times at most"
     LIMITED = "the lane pauses and the unit is sent again, uncharged"
     UNAVAILABLE = "one probe at a time, uncharged, before the first answer and once all fails for 10 s; else charged"
     PARK = "the lane waits for the daily reset, or the run parks until then"
@@ -40,6 +41,7 @@ TABLE: dict[Kind, Verdict] = {
     Kind.INVALID_REPLY: Verdict.AGAIN,
     Kind.EMPTY_ANSWER: Verdict.AGAIN,
     Kind.TRUNCATED: Verdict.AGAIN,
+    Kind.INVALID_ANSWER: Verdict.REASK,
     Kind.SERVER_ERROR: Verdict.AGAIN,
     Kind.TIMEOUT: Verdict.AGAIN,
     Kind.RATE_LIMITED: Verdict.LIMITED,
@@ -106,10 +108,13 @@ class LaneHistory:
 class UnitHistory:
     """What one unit has met so far: how often and since when it was turned away uncharged.
 
+    `reasked`: how often it was asked again as its answer was not what was asked for, `reasks` times at most.
     `failed_at`: when it last found no gateway; `failed_alone`: how often others were answered since the time before.
     """
 
     number: int
+    reasks: int = 0
+    reasked: int = 0
     tries: int = 0
     limited: int = 0
     turned_away_at: float | None = None
@@ -140,6 +145,10 @@ def judge(failure: Failure, unit: UnitHistory, history: LaneHistory, now: float)
             return _judge_refusal(failure, unit, history, now)
         case Verdict.UNAVAILABLE:
             return _judge_outage(unit, history, now)
+        case Verdict.REASK:
+            is_over = failure.final or unit.reasked >= unit.reasks
+            unit.reasked += not is_over
+            return Verdict.FAIL if is_over else Verdict.REASK
         case Verdict.LIMITED:
             unit.limited += 1
             verdict = Verdict.FAIL if unit.limited >= LIMITED_TRIES and unit.others_passed(history) else Verdict.LIMITED

@@ -1,7 +1,6 @@
 """Carries out what `run` and `retry` were told: job, key and settings, the run itself, the summary."""
 
 import gc
-import re
 import sys
 from collections.abc import Iterable
 from contextlib import nullcontext
@@ -13,20 +12,19 @@ import anyio
 import msgspec
 
 from batchrunner.cli.progress import style_for, watch
-from batchrunner.cli.simulated import simulated_gateway
-from batchrunner.cli.state import state_home
-from batchrunner.cli.telling import summary_of, tell, words_of_retry
+from batchrunner.cli.telling import tell, words_of_retry
 from batchrunner.cli.terminal import say
-from batchrunner.errors import InputError, NoKeyError, StorageError, UsageError
+from batchrunner.errors import InputError, StorageError
 from batchrunner.job.load import load_job, with_options
-from batchrunner.job.schema import KEY_VARIABLES, Job, LimitsTable
+from batchrunner.job.schema import Job, LimitsTable
 from batchrunner.runner.finding import run_folder_of
+from batchrunner.runner.keys import key_of
 from batchrunner.runner.retrying import Condition
 from batchrunner.runner.session import Settings, run_job
-from batchrunner.sink import write_summary
-from batchrunner.transport.secret import Secret, key_from_environment, key_from_file
-
-SIMULATED_MODEL = "simulated/model"
+from batchrunner.runner.simulated import SIMULATED_MODEL, simulated_gateway
+from batchrunner.runner.state import state_home
+from batchrunner.runner.summing import summary_of, write_beside
+from batchrunner.transport.secret import Secret
 
 
 class Retry(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,7 +44,7 @@ def carry_out(chosen: dict[str, Any], arguments: Iterable[str], retry: Retry | N
     settings = _settings(job, chosen, simulate=simulate)
     if retry is not None:
         settings = _to_retry(settings, retry)
-    key = Secret("simulated") if simulate else _key(job, chosen["api_key_file"])
+    key = Secret("simulated") if simulate else key_of(job, chosen["api_key_file"])
     with simulated_gateway(job.limits) if simulate else nullcontext(job.gateway.base_url) as base_url:
         asked = with_options(job, {"gateway": {"base_url": base_url}})
         watching = partial(watch, style_for(chosen["progress"], quiet=quiet))
@@ -54,7 +52,7 @@ def carry_out(chosen: dict[str, Any], arguments: Iterable[str], retry: Retry | N
         _collect_garbage_seldom()
         result = anyio.run(partial(run_job, asked, settings, key=key, watch=watching))
     summary = summary_of(job, result)
-    write_summary(_beside(job.output_path), msgspec.json.format(msgspec.json.encode(summary)) + b"\n")
+    write_beside(job.output_path, summary)
     if as_json and not say(msgspec.json.encode(summary).decode()):
         raise StorageError("The summary can't be written to stdout; it stands beside the output.")
     if not quiet:
@@ -101,21 +99,6 @@ def _job(chosen: dict[str, Any], *, simulate: bool) -> Job:
     )
 
 
-def _key(job: Job, path: Path | None) -> Secret:
-    if path is not None:
-        return key_from_file(path)
-    named = job.gateway.api_key_env
-    if named is not None and not re.fullmatch(r"[A-Za-z_]\w*", named):
-        raise UsageError("--api-key-env takes the name of an environment variable, never the key itself.")
-    key = key_from_environment(KEY_VARIABLES if named is None else (named,))
-    if key is None:
-        variables = " or ".join(KEY_VARIABLES) if named is None else "the variable that --api-key-env names"
-        raise NoKeyError(
-            f"There is no API key: set {variables}, or name a file with --api-key-file. (--simulate needs none.)"
-        )
-    return key
-
-
 def _settings(job: Job, chosen: dict[str, Any], *, simulate: bool) -> Settings:
     output = job.output_path
     run_dir = chosen["run_dir"] or run_folder_of(output)
@@ -141,7 +124,3 @@ def _settings(job: Job, chosen: dict[str, Any], *, simulate: bool) -> Settings:
 def on_daily_limit(job: Job) -> Literal["wait", "park"]:
     """As the job says; else wait where somebody watches, and leave a script or timer its process back."""
     return job.run.on_daily_limit or ("wait" if sys.stderr.isatty() else "park")
-
-
-def _beside(output: Path) -> Path:
-    return output.with_name(output.name + ".summary.json")

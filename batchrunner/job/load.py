@@ -43,6 +43,12 @@ def parse_job(content: bytes, *, name: str) -> Job:
         tables = tomllib.loads(content.decode())
     except (ValueError, RecursionError) as error:
         raise UsageError(sentence(f"{name} {no_toml(content, error)}")) from error
+    return job_from(tables, name=name)
+
+
+def job_from(tables: Mapping[str, Any], *, name: str) -> Job:
+    """The job that tables of the shape of a job file say. `name` stands in messages."""
+    tables = dict(tables)
     unknown = _unknown_key(tables, Job, ())
     if unknown is not None:
         raise UsageError(sentence(f"{name}: {unknown}"))
@@ -118,6 +124,8 @@ def _faults(job: Job) -> Iterator[str]:
         yield f"retry.attempts = {job.retry.attempts} is less than 1"
     if not 0 < job.retry.timeout < math.inf:
         yield f"retry.timeout = {job.retry.timeout} is no number of seconds above 0"
+    if job.retry.invalid_answers < 0:
+        yield f"retry.invalid_answers = {job.retry.invalid_answers} is less than 0"
     if job.request.params.get("n", 1) != 1:
         yield "the parameter n is more than 1: repeat the rows instead, each with an id of its own"
     if "stream" in job.request.params:

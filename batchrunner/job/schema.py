@@ -76,10 +76,12 @@ class LimitsTable(Amounts, frozen=True):
 
 
 class Retry(Table, frozen=True):
-    """How often and how long one unit is tried. Times in seconds."""
+    """How often and how long one unit is tried. Times in seconds. `invalid_answers`: further tries for an answer that
+    is not what was asked for."""
 
     attempts: int = 6
     timeout: float = 1200.0
+    invalid_answers: int = 2
 
 
 class RunTable(Table, frozen=True):

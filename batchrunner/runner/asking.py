@@ -35,10 +35,11 @@ _STOPPING = {Kind.REFUSED: End.REFUSED, Kind.BILLING: End.REFUSED, Kind.REDIRECT
 
 
 class Patience(msgspec.Struct, frozen=True, kw_only=True):
-    """How long to go on. `attempts`: charged tries of a unit; `max_outage_seconds`: of a silent gateway;
-    `waits_for_quota`: a lane whose daily quota is gone waits for the reset instead of stopping."""
+    """How long to go on. `attempts`: charged tries of a unit; `invalid_answers`: further ones for answers that were
+    not asked for; `max_outage_seconds`: of a silent gateway; `waits_for_quota`: a lane without waits for the reset."""
 
     attempts: int = 6
+    invalid_answers: int = 2
     max_outage_seconds: float = 900.0
     waits_for_quota: bool = False
 
@@ -63,8 +64,7 @@ class Asker:
     """One lane at work. `record` takes each try and outcome; `admitted` is told of each lease; `others_wait`: whether
     there are units that were never sent; `earlier`: what earlier runs left.
 
-    `stopped` says why the lane asks no more, `trouble` why it paused last.
-    """
+    `stopped` says why the lane asks no more, `trouble` why it paused last."""
 
     def __init__(
         self,
@@ -109,10 +109,11 @@ class Asker:
             outcome = failed(request.number, request.id, failure, now=time.time())
             await self._record(Entry(outcome=outcome, digest=request.digest), None)
             return
-        unit = UnitHistory(request.number)
+        unit = UnitHistory(request.number, self._patience.invalid_answers)
         settled, attempts = await self._try_once(request, unit), 1
         if settled.verdict is Verdict.AGAIN:
             settled, attempts = await self._try_again(request, unit, settled)
+        attempts += unit.reasked
         outcome = (answered if settled.verdict is None else failed_after)(request, settled.came, attempts)
         paid = self._earlier.paid.pop(request.number, None)
         if paid is not None:
@@ -148,7 +149,7 @@ class Asker:
         return settled, int(retrying.statistics["attempt_number"])
 
     async def _try_once(self, request: Request, unit: UnitHistory) -> Settled:
-        """One charged try: sent as often as the lane's limits or an outage turn it away."""
+        """One charged try: sent as often as the lane's limits or an outage turn it away, or its answers are invalid."""
         while True:
             lease = await self.limiter.admit(self._learning.estimate(request))
             self._admitted()
@@ -182,7 +183,7 @@ class Asker:
             self._marks.clear(slot)
             return None
         now = limiter.clock()
-        came = read(brought, sent_at=sent_at, latency_s=now - lease.taken_at)
+        came = read(brought, sent_at=sent_at, latency_s=now - lease.taken_at, check=request.check)
         self._learning.take_in(request, lease, came, now)
         if isinstance(brought, HttpReply):
             self._learning.listen(brought, now)
@@ -211,7 +212,7 @@ class Asker:
                 self._told_gone(came, lease)
             case Verdict.STOP:
                 self.stop(_ending(_STOPPING[came.failure.kind], came))
-            case Verdict.AGAIN | Verdict.FAIL | Verdict.REFUSED:
+            case Verdict.AGAIN | Verdict.REASK | Verdict.FAIL | Verdict.REFUSED:
                 pass
         return verdict
 

@@ -1,5 +1,6 @@
 """What came over the wire, as a try and as a unit's outcome. Pure: where chat/ and limits/ meet over one reply."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -11,6 +12,7 @@ from batchrunner.limits.hints import Refusal, read_refusal, retry_after_seconds
 from batchrunner.limits.spans import gateway_time
 from batchrunner.records import Broken, ErrorColumn, Failure, HttpReply, Kind, Outcome, Reply, Request, Try, Usage
 
+Check = Callable[[Reply], Reply | Failure]
 _NOT_COUNTED = UNPAID | {Kind.UNAVAILABLE}  # a 500 may have come after the tokens were counted
 
 
@@ -57,8 +59,8 @@ class Came(msgspec.Struct, frozen=True, kw_only=True):
         return 0 if self.failure is not None and self.failure.kind in _NOT_COUNTED else None
 
 
-def read(came: HttpReply | Broken | Failure, *, sent_at: float, latency_s: float) -> Came:
-    """Understand what the transport brought."""
+def read(came: HttpReply | Broken | Failure, *, sent_at: float, latency_s: float, check: Check | None = None) -> Came:
+    """Understand what the transport brought; `check` is particular about answers."""
     if isinstance(came, Failure):
         return Came(sent_at=sent_at, latency_s=latency_s, reply=None, failure=came)
     if isinstance(came, Broken):
@@ -67,11 +69,15 @@ def read(came: HttpReply | Broken | Failure, *, sent_at: float, latency_s: float
         return msgspec.structs.replace(read(came.how, sent_at=sent_at, latency_s=latency_s), seen=seen)
     understood = understand(came)
     if isinstance(understood, Reply):
+        failure = emptiness(understood)
+        if failure is None and check is not None:
+            checked = check(understood)
+            understood, failure = (understood, checked) if isinstance(checked, Failure) else (checked, None)
         return Came(
             sent_at=sent_at,
             latency_s=latency_s,
             reply=understood,
-            failure=emptiness(understood),
+            failure=failure,
             first_token_s=came.first_token_s,
         )
     now = sent_at + latency_s

@@ -2,6 +2,7 @@
 
 import difflib
 import hashlib
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from batchrunner.errors import InputError, UsageError
 from batchrunner.job.schema import Job
 from batchrunner.records import Row
 from batchrunner.runner.drift import Drift, compare
+from batchrunner.runner.hooks import MakeRequest, RemadeSource
 from batchrunner.source import Source, open_source
 from batchrunner.source.template import Template, compile_template, missing_columns
 
@@ -51,15 +53,17 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
         return compare(lambda skip: self.source.rows(skip, rows), self.settings, rows, recorded)
 
 
-def prepare(job: Job, *, limit: int | None, base_url: str, known: Scanned | None) -> Prepared:
-    """Read the input once; where its bytes are those of `known`, they are hashed only.
+def prepare(
+    job: Job, *, limit: int | None, base_url: str, known: Scanned | None, make: MakeRequest | None = None
+) -> Prepared:
+    """Read the input once; where its bytes are those of `known`, they are hashed only. `make` makes the requests.
 
     UsageError or InputError for what no row could survive.
     """
     if job.output_path.exists() and job.input_path.exists() and job.output_path.samefile(job.input_path):
         raise UsageError(f"{job.output_path} is the input: name another --output.")
     template = compile_template(job.request.prompt) if job.request.prompt is not None else None
-    source = open_source(job.input_path)
+    source = _source(job, make)
     first = next(source.rows(lambda _: False, LOOKED_AT), [])
     if template is not None:
         _check_columns(template, first)
@@ -81,8 +85,22 @@ def prepare(job: Job, *, limit: int | None, base_url: str, known: Scanned | None
         settings=settings,
         scanned=scanned,
         total=scanned.rows if limit is None else min(scanned.rows, limit),
-        identity=_identity(job, scanned.fingerprint, base_url),
+        identity=_identity(job, scanned.fingerprint, base_url) | _identity_of(make),
     )
+
+
+def _source(job: Job, make: MakeRequest | None) -> Source:
+    source = open_source(job.input_path)
+    if make is None:
+        return source
+    if job.request.prompt is not None:
+        raise UsageError("A prompt template and a function that makes the requests both say what is asked.")
+    return RemadeSource(source, make, job.request.model)
+
+
+def _identity_of(make: MakeRequest | None) -> dict[str, str]:
+    """Nobody knows whether a function is the one of the earlier run: it never is, so that what it makes is compared."""
+    return {} if make is None else {"function that makes the requests": str(time.time_ns())}
 
 
 def _stamp(path: Path) -> tuple[int, int]:

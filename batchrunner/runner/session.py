@@ -25,6 +25,7 @@ from batchrunner.runner.asking import Earlier, Patience
 from batchrunner.runner.drift import OnDrift
 from batchrunner.runner.ending import End, Ending
 from batchrunner.runner.folder import Resume, RunFolder, open_run_folder, scanned_before
+from batchrunner.runner.hooks import Hooks
 from batchrunner.runner.lanes import LaneOpener
 from batchrunner.runner.loop import Loop, Parts
 from batchrunner.runner.preparing import Prepared, prepare
@@ -52,7 +53,7 @@ Watch = Callable[[Loop, int, int], Show]
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What a run is told beside its job. `identity_url` stands for the base URL where that changes from run to run;
     `arguments` are remembered, for others to go on with; failed units that meet every condition of `retry` are asked
-    again, none where it is None."""
+    again, none where it is None. `hooks` are of the program that runs the job."""
 
     run_dir: Path
     state_dir: Path
@@ -71,6 +72,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     arguments: tuple[str, ...] = ()
     retry: tuple[Condition, ...] | None = None
     part_rows: int | None = None
+    hooks: Hooks = Hooks()
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,7 +102,9 @@ async def run_job(job: Job, settings: Settings, *, key: Secret, watch: Watch) ->
     refuse_network(settings.run_dir, "--run-dir")
     refuse_network(settings.state_dir, "--state-dir")
     known = None if settings.resume == "never" else scanned_before(settings.run_dir)
-    prepared = await to_thread.run_sync(lambda: prepare(job, limit=settings.limit, base_url=identity_url, known=known))
+    prepared = await to_thread.run_sync(
+        lambda: prepare(job, limit=settings.limit, base_url=identity_url, known=known, make=settings.hooks.request)
+    )
     opened = open_run_folder(
         settings.run_dir,
         output=job.output_path,
@@ -188,7 +192,9 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
             with closing(lanes):
                 async with transport:
                     loop = Loop(self._parts(transport, lanes, done))
-                    ending = await _watched(loop, partial(watch, loop, len(done), self.prepared.total))
+                    ending = await _watched(
+                        loop, partial(watch, loop, len(done), self.prepared.total), self.settings.hooks
+                    )
                     return loop.tally, lanes.uses(), ending
 
     def _parts(self, transport: HttpTransport, lanes: LaneOpener, done: Bitmap) -> Parts:
@@ -200,6 +206,7 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
             settings=self.prepared.settings,
             patience=Patience(
                 attempts=self.job.retry.attempts,
+                invalid_answers=self.job.retry.invalid_answers,
                 max_outage_seconds=self.settings.max_outage_seconds,
                 waits_for_quota=self.settings.on_daily_limit == "wait",
             ),
@@ -212,15 +219,18 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
             no_room=lambda: no_room(self.settings.run_dir, self.job.output_path.parent),
             grace_seconds=self.settings.grace_seconds,
             publisher=self.publisher,
+            accept=self.settings.hooks.accept,
+            told=self.settings.hooks.told,
             waiting_for_commit=WAITING_FOR_COMMIT if concurrency == "auto" else concurrency,
         )
 
 
-async def _watched(loop: Loop, watch: Callable[[], Show]) -> Ending | None:
+async def _watched(loop: Loop, watch: Callable[[], Show], hooks: Hooks) -> Ending | None:
     """The loop, with what shows its progress and what hears signals beside it."""
     async with anyio.create_task_group() as beside:
         beside.start_soon(watch)
-        beside.start_soon(_stop_on_signal, loop)
+        if hooks.heeds_signals:
+            beside.start_soon(_stop_on_signal, loop)
         ending = await loop.run()
         beside.cancel_scope.cancel()
     return ending

@@ -1,6 +1,7 @@
 """The frozen records that travel through the house, and the kinds of failure they name.
 
-A unit is one thing to ask. Until sweeps exist a unit is a row, told by its number: 0 for the first row.
+A unit is one thing to ask: a row in one of the arms of the sweep, which are its variants times its samples. Its
+number is that of the row (0 for the first one) times the arms, plus that of the arm; without a sweep it is the row's.
 Times are seconds; instants called `_at` are Unix time unless they say otherwise.
 """
 
@@ -21,6 +22,7 @@ class Kind(StrEnum):
     EMPTY_ANSWER = "empty_answer"  # a completion without text and without tool calls
     TRUNCATED = "truncated"  # a stream that ended before its answer did: maybe paid
     INVALID_ANSWER = "invalid_answer"  # the answer is not what was asked for
+    FINISH_REASON = "finish_reason"  # the answer ended in a way that the job counts as failure
     SERVER_ERROR = "server_error"  # 500 and other 5xx
     TIMEOUT = "timeout"  # no whole answer within the time for one try
     RATE_LIMITED = "rate_limited"  # 429 of a rate
@@ -44,12 +46,35 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of the input. `failure` is set, and `columns` empty, where it can't be read."""
+    """One row of the input, as one of its units. `failure` is set, and `columns` empty, where it can't be read."""
 
     number: int
     id: str
     columns: Mapping[str, Any]
     failure: Failure | None = None
+    arms: int = 1
+
+    @property
+    def row(self) -> int:
+        """The number of the row."""
+        return self.number // self.arms
+
+    @property
+    def arm(self) -> int:
+        """The number of the arm."""
+        return self.number % self.arms
+
+
+class FileContent(msgspec.Struct, frozen=True, kw_only=True):
+    """A local file that goes into a message."""
+
+    media_type: str
+    base64: str
+
+    @property
+    def data_url(self) -> str:
+        """The whole file as a URL."""
+        return f"data:{self.media_type};base64,{self.base64}"
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,6 +92,14 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     prompt_chars: int
     max_tokens: int | None = None
     check: "Callable[[Reply], Reply | Failure] | None" = None
+    arms: int = 1
+    variant: str | None = None
+    sample: int | None = None
+
+    @property
+    def row(self) -> int:
+        """The number of the row."""
+        return self.number // self.arms
 
 
 class HttpReply(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,7 +139,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
-    """A chat completion, understood. `tool_calls` is the gateway's JSON as it came."""
+    """A chat completion, understood. `tool_calls` is the gateway's JSON as it came, `parsed` the answer's own."""
 
     text: str | None
     tool_calls: msgspec.Raw | None
@@ -115,6 +148,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     usage: Usage
     model: str | None
     request_id: str | None
+    parsed: msgspec.Raw | None = None
 
 
 class Try(msgspec.Struct, frozen=True, kw_only=True):

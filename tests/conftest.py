@@ -90,12 +90,13 @@ class Bench:
         assert process.returncode == code, stdout + stderr
         return subprocess.CompletedProcess(process.args, code, stdout, stderr)
 
-    def python(self, *arguments: object) -> subprocess.CompletedProcess[str]:
-        """`python ARGUMENTS` in the folder, which must end well."""
+    def python(self, *arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+        """`python ARGUMENTS` in the folder, which must end with this exit code."""
         command = [sys.executable, *map(str, arguments)]
-        return subprocess.run(
-            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=True
-        )
+        options = {"cwd": self.folder, "env": self.environment, "capture_output": True, "text": True}
+        done = subprocess.run(command, check=False, **options)
+        assert done.returncode == code, done.stdout + done.stderr
+        return done
 
     def write(self, name: str, *rows: object) -> Path:
         """A JSONL file of these rows; a text stands as it is."""
@@ -137,9 +138,9 @@ def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
         time.sleep(0.01)
 
 
-def rows_of(path: Path, limit: int | None = None) -> list[Row]:
+def rows_of(path: Path | str, limit: int | None = None) -> list[Row]:
     """Every row of an input, as its source gives it."""
-    return [row for batch in open_source(path).rows(lambda _: False, limit) for row in batch]
+    return [row for batch in open_source(str(path)).rows(lambda _: False, limit) for row in batch]
 
 
 def written(folder: Path, content: bytes, name: str = "in.jsonl") -> Path:

@@ -160,10 +160,20 @@ def test_the_gateway_may_be_named_by_the_environment(
 def test_what_stops_a_run_is_raised_as_it_is(bench: Bench, simulate: Simulate, monkeypatch: pytest.MonkeyPatch) -> None:
     gateway = simulate()
     bench.prompts(3)
+    (bench.folder / "empty").mkdir()
     common: Options = {"model": "m/m", "base_url": gateway.base_url}
     for error, job, options in (
         (InputError, "no.jsonl", common),
-        (InputError, ".", common),
+        (InputError, "empty", common),
+        (UsageError, ".", common),
+        (UsageError, "-", common),
+        (UsageError, "in.jsonl", common | {"seed": 3}),
+        (
+            UsageError,
+            {"input": "in.jsonl", "request": {"messages": [{"role": "user", "content": "hi"}]}},
+            common | {"request": dict},
+        ),
+        (UsageError, {"input": "in.jsonl", "sweep": {"prompt": ["a", "b"]}}, common | {"request": dict}),
         (UsageError, "in.jsonl", {"base_url": gateway.base_url}),
         (UsageError, "in.jsonl", common | {"rpms": 3}),
         (UsageError, "in.jsonl", common | {"attempts": 0}),
@@ -188,9 +198,13 @@ def test_a_run_that_ends_early_is_no_exception(bench: Bench, simulate: Simulate)
     assert finished.summary.resume_at is not None
 
 
+BELONG_TO_THE_COMMAND_LINE = {"jobs", "param", "progress", "quiet", "json", "_m", "_o", "_q"}
+
+
 def test_options_have_the_names_of_the_command_line() -> None:
     names = {option.removeprefix("--").replace("-", "_") for one in run_command.params for option in one.opts}
     assert Options.__annotations__.keys() - names == {"params", "request", "accept"}
+    assert names - Options.__annotations__.keys() == BELONG_TO_THE_COMMAND_LINE
 
 
 # Runner

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchrunner.chat.request import DEEPEST, RequestSettings, compose
+from batchrunner.chat.request import RequestSettings, compose
+from batchrunner.chat.sound import DEEPEST
 from batchrunner.records import Failure, Kind, Request, Row
 
 MODEL = RequestSettings(model="acme/small")

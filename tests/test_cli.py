@@ -232,3 +232,13 @@ def _alive(pid: int) -> bool:
 def _read(path: str) -> str:
     with open(path) as file:  # noqa: PTH123 - a file of the kernel's
         return file.read()
+
+
+def test_more_in_flight_than_there_may_be_open_files_is_refused_and_the_soft_limit_is_raised(bench: Bench) -> None:
+    bench.prompts(3)
+    limited = "import resource as r; r.setrlimit(r.RLIMIT_NOFILE, (64, 400)); from batchrunner.cli import main; main()"
+    begin = ("-c", limited, "run", "in.jsonl", "--simulate", "--concurrency")
+    refused = bench.python(*begin, 1000, code=78)
+    assert "1000 requests in flight" in refused.stderr
+    assert "400" in refused.stderr
+    bench.python(*begin, 250)

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 import pytest
 
+from batchrunner.chat.expecting import Expectations
 from batchrunner.chat.verdict import TABLE
 from batchrunner.cli import main
 from batchrunner.cli.exits import BUG, CODE_OF_ERROR
@@ -47,11 +48,18 @@ def test_every_column_of_the_output_is_listed() -> None:
 
 
 def test_the_job_file_is_one() -> None:
-    (content,) = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+    jobs = README.split("### Job files")[1]
+    (content,) = re.findall(r"```toml\n(.*?)```", jobs, re.DOTALL)
     assert parse_job(content.encode(), name="README").request.model == "acme/llama-3-70b"
 
 
-@pytest.mark.parametrize("name", ["export", "limits", "retry", "run", "simulate", "status"])
+def test_the_schema_of_the_readme_is_one() -> None:
+    content = README.split("### JSON answers")[1].split("```toml\n")[1].split("```")[0]
+    job = parse_job(b'input = "a.jsonl"\n' + content.encode(), name="README")
+    assert Expectations().of(job.request.response_format) is not None
+
+
+@pytest.mark.parametrize("name", ["export", "init", "limits", "retry", "run", "simulate", "status"])
 def test_every_command_has_help_with_examples(name: str) -> None:
     command = main.get_command(click.Context(main), name)
     assert command is not None

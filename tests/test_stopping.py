@@ -19,7 +19,7 @@ def ended(number: int, kind: Kind | None) -> Outcome:
 def stops_at(kinds: list[Kind | None], most: MaxFailed, *, asked: bool = True, before: bool = False) -> int | None:
     """The number of the unit at which a run stops first."""
     stopping = Stopping(most, answered_before=before)
-    return next((n for n, kind in enumerate(kinds) if stopping.take(ended(n, kind), asked=asked)), None)
+    return next((n for n, kind in enumerate(kinds) if stopping.take(n, ended(n, kind), asked=asked)), None)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_an_answer_of_an_earlier_run_counts_too() -> None:
 
 def test_those_that_failed_alike_are_to_be_asked_again_also_those_that_were_in_flight() -> None:
     stopping = Stopping(MaxFailed(), answered_before=False)
-    endings = [stopping.take(ended(number, Kind.REFUSED), asked=True) for number in range(55)]
+    endings = [stopping.take(number, ended(number, Kind.REFUSED), asked=True) for number in range(55)]
     assert endings[49].end is End.UNREACHABLE
     assert stopping.not_to_blame == list(range(55))
 

@@ -45,7 +45,7 @@ def test_a_doubled_custom_id_is_refused_with_both_line_numbers(bench: Bench, sim
         (("--api-key-env", "sk-live-0123"), 78, "never the key itself"),
         (("-o", "in.jsonl", "--overwrite"), 78, "is the input"),
         (("--param", "stop=END"), 2, "needs its quotes"),
-        (("--param", "n=2"), 78, "repeat the rows"),
+        (("--param", "n=2"), 78, "samples = 4"),
         (("--base-url", "http://gateway.example/v1"), 78, "--allow-insecure-http"),
         (("--base-url", "gateway.example"), 78, "no URL"),
         (("--prompt", "{{ question"), 78, "template"),

@@ -5,11 +5,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
-from batchrunner.errors import InputError, UsageError
-from batchrunner.job.load import job_from, load_job, with_options
-from batchrunner.job.schema import Job
+import msgspec
+
+from batchrunner.errors import UsageError
+from batchrunner.job.load import job_of as job_of_sheet
+from batchrunner.job.load import load_job, with_options
+from batchrunner.job.profiles import profiles_path, read_profiles
+from batchrunner.job.schema import STANDARD_INPUT, Job
+from batchrunner.job.sheet import Sheet
+from batchrunner.job.sweep import without
 from batchrunner.runner.finding import run_folder_of
 from batchrunner.runner.hooks import Accept, Hooks, MakeRequest
+from batchrunner.runner.prompting import prompt_of
+from batchrunner.runner.sampling import Sample
 from batchrunner.runner.session import Settings
 from batchrunner.runner.simulated import SIMULATED_MODEL
 from batchrunner.runner.state import state_home
@@ -36,7 +44,9 @@ class Options(TypedDict, total=False):
     allow_insecure_http: bool
     ca_bundle: str | os.PathLike[str]
     prompt: str
+    prompt_file: str | os.PathLike[str]
     system: str
+    files: str | os.PathLike[str]
     params: Mapping[str, Any]
     rps: int
     rpm: int
@@ -56,6 +66,8 @@ class Options(TypedDict, total=False):
     max_failed: float | None
     grace: float
     limit: int
+    sample: int
+    seed: int
     resume: Literal["auto", "never", "must"]
     on_drift: Literal["stop", "rerun-changed", "keep"]
     simulate: bool
@@ -75,7 +87,7 @@ _LIMITS = {
 _TABLES = {
     "": {"output": "output"},
     "gateway": {name: name for name in ("base_url", "api_key_env", "auth_scheme")},
-    "request": {name: name for name in ("model", "prompt", "system")},
+    "request": {name: name for name in ("model", "prompt", "system", "files")},
     "limits": _LIMITS | {name: name for name in ("daily_reset", "token_accounting", "concurrency", "max_concurrency")},
     "retry": {name: name for name in ("attempts", "timeout")},
     "run": {"on_daily_limit": "on_daily_limit"},
@@ -94,27 +106,43 @@ def job_of(job: SomeJob, options: Options) -> Job:
     unknown = said.keys() - Options.__annotations__.keys()
     if unknown:
         raise UsageError(f"There is no option {min(unknown)!r}; there are: {', '.join(Options.__annotations__)}.")
-    if "output" in said:
-        said["output"] = os.fspath(said["output"])
+    if said.get("seed") is not None and said.get("sample") is None:
+        raise UsageError("seed says which rows sample takes: say sample, too.")
+    prompt = prompt_of(said.get("prompt"), path_of(said.get("prompt_file")))
+    if prompt is not None:
+        said["prompt"] = prompt
+    for name in ("output", "files"):
+        if name in said:
+            said[name] = os.fspath(said[name])
     tables = {table: {to: said[name] for name, to in names.items() if name in said} for table, names in _TABLES.items()}
     if os.environ.get("BATCHRUNNER_BASE_URL"):
         tables["gateway"].setdefault("base_url", os.environ["BATCHRUNNER_BASE_URL"])
-    tables["request"]["params"] = given.request.params | dict(said.get("params", {}))
+    params = dict(said.get("params", {}))
+    tables["request"]["params"] = given.request.params | params
+    if prompt is not None:
+        tables["request"]["messages"] = []
     if said.get("simulate") and given.request.model is None:
         tables["request"].setdefault("model", SIMULATED_MODEL)
-    return with_options(given, tables)
+    over = said.keys() & {"model", "prompt", "system"} | params.keys()
+    return with_options(msgspec.structs.replace(given, sweep=without(given.sweep, over)), tables)
 
 
 def _given(job: SomeJob) -> Job:
-    if isinstance(job, Job):
-        return job
-    if isinstance(job, Mapping):
-        paths = {name: os.fspath(job[name]) for name in ("input", "output") if job.get(name) is not None}
-        return job_from({**job, **paths}, name="the job")
-    path = Path(job)
-    if path.is_dir():
-        raise InputError(f"{path} is a folder: name a data file or a job file in it.")
-    return load_job(path) if path.suffix == ".toml" else Job(input=str(path))
+    given = job if isinstance(job, Job) else _of_tables(job) if isinstance(job, Mapping) else _of_file(os.fspath(job))
+    if given.input == STANDARD_INPUT:
+        raise UsageError("Standard input is for the command line: name a file.")
+    return given
+
+
+def _of_tables(tables: Mapping[str, Any]) -> Job:
+    paths = {name: os.fspath(tables[name]) for name in ("input", "output") if tables.get(name) is not None}
+    names_profile = isinstance(tables.get("gateway"), str)
+    profiles = read_profiles(profiles_path(os.environ)) if names_profile else None
+    return job_of_sheet(Sheet(name="the job", tables={**tables, **paths}), profiles)
+
+
+def _of_file(name: str) -> Job:
+    return load_job(Path(name)) if name.endswith(".toml") else Job(input=name)
 
 
 def settings_of(job: Job, options: Options) -> Settings:
@@ -129,10 +157,16 @@ def settings_of(job: Job, options: Options) -> Settings:
         ca_bundle=path_of(options.get("ca_bundle")),
         identity_url="simulated" if simulate else None,
         on_daily_limit=job.run.on_daily_limit or "park",
+        sample=_sample(options),
         max_failed=_most_failed(options.get("max_failed", 0.05)),
         hooks=Hooks(request=options.get("request"), accept=options.get("accept"), heeds_signals=False),
         **said,
     )
+
+
+def _sample(options: Options) -> Sample | None:
+    rows = options.get("sample")
+    return None if rows is None else Sample(rows=rows, seed=options.get("seed") or 0)
 
 
 def _most_failed(most: float | None) -> MaxFailed:

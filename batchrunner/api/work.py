@@ -11,8 +11,9 @@ from batchrunner.job.load import with_options
 from batchrunner.report.summary import Summary
 from batchrunner.runner.ending import End, Ending
 from batchrunner.runner.hooks import Tell
-from batchrunner.runner.keys import key_of
+from batchrunner.runner.keys import headers_of, key_of
 from batchrunner.runner.loop import Loop
+from batchrunner.runner.open_files import check_open_files
 from batchrunner.runner.session import run_job
 from batchrunner.runner.simulated import simulated_gateway
 from batchrunner.runner.summing import summary_of, write_beside
@@ -33,7 +34,9 @@ class Work:
     def __init__(self, job: SomeJob, options: Options) -> None:
         self._simulate = options.get("simulate", False)
         self._job = job_of(job, options)
-        self._settings = settings_of(self._job, options)
+        check_open_files(self._job.limits)
+        headers = {} if self._simulate else headers_of(self._job)
+        self._settings = msgspec.structs.replace(settings_of(self._job, options), headers=headers)
         self._key = Secret("simulated") if self._simulate else key_of(self._job, path_of(options.get("api_key_file")))
         self._loop: Loop | None = None
         self._is_stopped = False

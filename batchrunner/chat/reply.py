@@ -11,6 +11,7 @@ import msgspec
 from batchrunner.records import Failure, HttpReply, Kind, Reply, Usage
 
 LONGEST_MESSAGE = 500
+REFUSAL = "refusal"  # the finish reason of an answer that is a refusal; gateways say `stop`
 _LARGEST_COUNT = 2**31
 _REQUEST_ID_HEADERS = ("x-request-id", "x-baseten-request-id", "request-id")
 
@@ -97,11 +98,21 @@ def _reply(completion: _Completion, http_reply: HttpReply) -> Reply:
         text=_text(message),
         tool_calls=_calls(message.tool_calls),
         reasoning=_string(message.reasoning_content) or _string(message.reasoning),
-        finish_reason=_string(choice.finish_reason),
+        finish_reason=REFUSAL if _is_refusal(choice) else _string(choice.finish_reason),
         usage=_usage(completion.usage),
         model=_string(completion.model),
         request_id=_request_id(http_reply) or _string(completion.id),
     )
+
+
+def _is_refusal(choice: _Choice) -> bool:
+    """Whether there is a refusal in place of an answer that ended as any other."""
+    if choice.finish_reason not in (None, "stop"):
+        return False
+    content = choice.message.content
+    if not content:
+        return bool(_string(choice.message.refusal))
+    return isinstance(content, list) and all(isinstance(part, dict) and part.get("refusal") for part in content)
 
 
 def _text(message: _Message) -> str | None:

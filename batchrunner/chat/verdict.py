@@ -26,7 +26,7 @@ class Verdict(StrEnum):
 
     FAIL = "the unit fails"
     AGAIN = "another try, charged to the unit"
-    REASK = "asked again, `invalid_answers` times at most"
+    REASK = "asked again, `invalid_answers` times at most; cut short (`length`), it fails the unit"
     LIMITED = "the lane pauses and the unit is sent again, uncharged"
     UNAVAILABLE = "one probe at a time, uncharged, before the first answer and once all fails for 10 s; else charged"
     PARK = "the lane waits for the daily reset, or the run parks until then"
@@ -42,6 +42,7 @@ TABLE: dict[Kind, Verdict] = {
     Kind.EMPTY_ANSWER: Verdict.AGAIN,
     Kind.TRUNCATED: Verdict.AGAIN,
     Kind.INVALID_ANSWER: Verdict.REASK,
+    Kind.FINISH_REASON: Verdict.FAIL,
     Kind.SERVER_ERROR: Verdict.AGAIN,
     Kind.TIMEOUT: Verdict.AGAIN,
     Kind.RATE_LIMITED: Verdict.LIMITED,

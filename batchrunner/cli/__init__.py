@@ -13,6 +13,7 @@ _COMMANDS = {
     "export": "A run's rows as another file, also of an unfinished run.",
     "retry": "Ask failed units again.",
     "limits": "Show or reset this machine's book of what was used.",
+    "init": "Write a commented job file.",
     "simulate": "Run the simulated gateway alone.",
 }
 

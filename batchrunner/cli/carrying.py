@@ -2,8 +2,8 @@
 
 import gc
 import sys
-from collections.abc import Iterable
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -14,17 +14,31 @@ import msgspec
 from batchrunner.cli.progress import style_for, watch
 from batchrunner.cli.telling import tell, words_of_retry
 from batchrunner.cli.terminal import say
-from batchrunner.errors import InputError, StorageError
+from batchrunner.errors import InputError, StorageError, UsageError
 from batchrunner.job.load import load_job, with_options
-from batchrunner.job.schema import Job, LimitsTable
+from batchrunner.job.schema import STANDARD_INPUT, Job, LimitsTable
+from batchrunner.job.sweep import without
+from batchrunner.report.summary import Summary
 from batchrunner.runner.finding import run_folder_of
-from batchrunner.runner.keys import key_of
+from batchrunner.runner.keys import headers_of, key_of
+from batchrunner.runner.open_files import check_open_files
+from batchrunner.runner.prompting import prompt_of
 from batchrunner.runner.retrying import Condition
-from batchrunner.runner.session import Settings, run_job
+from batchrunner.runner.sampling import Sample
+from batchrunner.runner.session import Result, Settings, run_job
 from batchrunner.runner.simulated import SIMULATED_MODEL, simulated_gateway
+from batchrunner.runner.spooling import spooled
 from batchrunner.runner.state import state_home
 from batchrunner.runner.summing import summary_of, write_beside
 from batchrunner.transport.secret import Secret
+
+
+class Task(msgspec.Struct, frozen=True, kw_only=True):
+    """A job that can be run: how, and with which key."""
+
+    job: Job
+    settings: Settings
+    key: Secret
 
 
 class Retry(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,20 +53,20 @@ def carry_out(chosen: dict[str, Any], arguments: Iterable[str], retry: Retry | N
 
     `arguments` are what they came from: remembered, and told to people as the command that goes on.
     """
-    simulate, quiet, as_json = chosen["simulate"], chosen["quiet"], chosen["as_json"]
-    job = _job(chosen, simulate=simulate)
-    settings = _settings(job, chosen, simulate=simulate)
-    if retry is not None:
-        settings = _to_retry(settings, retry)
-    key = Secret("simulated") if simulate else key_of(job, chosen["api_key_file"])
-    with simulated_gateway(job.limits) if simulate else nullcontext(job.gateway.base_url) as base_url:
-        asked = with_options(job, {"gateway": {"base_url": base_url}})
+    quiet, as_json = chosen["quiet"], chosen["as_json"]
+    (named,) = chosen["jobs"]
+    task = task_of(named, chosen, arguments)
+    settings = task.settings if retry is None else _to_retry(task.settings, retry)
+    with (
+        _spool(task.job, settings, fresh=retry is None) as spool,
+        gateway_of(task.job, simulate=chosen["simulate"]) as with_gateway,
+    ):
+        asked = with_options(with_gateway, {"": {"input": spool and str(spool)}})
+        settings = msgspec.structs.replace(settings, spool=spool)
         watching = partial(watch, style_for(chosen["progress"], quiet=quiet))
-        settings = msgspec.structs.replace(settings, arguments=tuple(arguments))
-        _collect_garbage_seldom()
-        result = anyio.run(partial(run_job, asked, settings, key=key, watch=watching))
-    summary = summary_of(job, result)
-    write_beside(job.output_path, summary)
+        collect_garbage_seldom()
+        result = anyio.run(partial(run_job, asked, settings, key=task.key, watch=watching))
+    summary = kept_summary(task.job, result)
     if as_json and not say(msgspec.json.encode(summary).decode()):
         raise StorageError("The summary can't be written to stdout; it stands beside the output.")
     if not quiet:
@@ -60,6 +74,45 @@ def carry_out(chosen: dict[str, Any], arguments: Iterable[str], retry: Retry | N
             say(words_of_retry(result), err=as_json)
         tell(summary, settings, err=as_json)
     return summary.exit_code
+
+
+@contextmanager
+def _spool(job: Job, settings: Settings, *, fresh: bool) -> Iterator[Path | None]:
+    """The file that standard input is spooled to, where that is the input; without `fresh` an earlier run's."""
+    if job.input != STANDARD_INPUT:
+        yield None
+        return
+    stdin = sys.stdin.buffer if fresh and sys.stdin is not None and not sys.stdin.isatty() else None
+    with spooled(settings.run_dir, stdin, anew=settings.resume == "never") as path:
+        yield path
+
+
+def task_of(named: str, chosen: dict[str, Any], arguments: Iterable[str]) -> Task:
+    """The job of this name, with the parameters of `run` put over it. BatchrunnerError where it can't be run."""
+    simulate = chosen["simulate"]
+    job = _job(named, chosen, simulate=simulate)
+    check_open_files(job.limits)
+    settings = msgspec.structs.replace(
+        _settings(job, chosen, simulate=simulate),
+        arguments=tuple(arguments),
+        headers={} if simulate else headers_of(job),
+    )
+    key = Secret("simulated") if simulate else key_of(job, chosen["api_key_file"])
+    return Task(job=job, settings=settings, key=key)
+
+
+@contextmanager
+def gateway_of(job: Job, *, simulate: bool) -> Iterator[Job]:
+    """The job, to be asked of its gateway, or of a simulated one while the block lasts."""
+    with simulated_gateway(job.limits) if simulate else nullcontext(job.gateway.base_url) as base_url:
+        yield with_options(job, {"gateway": {"base_url": base_url}})
+
+
+def kept_summary(job: Job, result: Result) -> Summary:
+    """The summary of a run that has ended, written beside its output."""
+    summary = summary_of(job, result)
+    write_beside(job.output_path, summary)
+    return summary
 
 
 def _to_retry(settings: Settings, retry: Retry) -> Settings:
@@ -72,26 +125,28 @@ def _to_retry(settings: Settings, retry: Retry) -> Settings:
     return msgspec.structs.replace(settings, retry=retry.conditions, resume="must")
 
 
-def _collect_garbage_seldom() -> None:
+def collect_garbage_seldom() -> None:
     """What was imported lives on; what rows leave behind is freed by counting. Saves some 30 us a row."""
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
 
 
-def _job(chosen: dict[str, Any], *, simulate: bool) -> Job:
+def _job(named: str, chosen: dict[str, Any], *, simulate: bool) -> Job:
     """The job file, or a job around a data file, with the options put over it."""
-    path: Path = chosen["job"]
-    if path.is_dir():
-        raise InputError(f"{path} is a folder: name a data file or a job file in it.")
-    job = load_job(path) if path.suffix == ".toml" else Job(input=str(path))
+    job = load_job(Path(named)) if named.endswith(".toml") else Job(input=named)
     params = job.request.params | dict(chosen["params"])
+    prompt = prompt_of(chosen["prompt"], chosen["prompt_file"])
+    request: dict[str, Any] = {"prompt": prompt, "messages": None if prompt is None else [], "params": params}
+    said = {name for name in ("model", "system") if chosen[name] is not None} | dict(chosen["params"]).keys()
+    said |= {"prompt"} if prompt is not None else set()
+    job = msgspec.structs.replace(job, sweep=without(job.sweep, said))
     model = chosen["model"] or job.request.model or (SIMULATED_MODEL if simulate else None)
     return with_options(
         job,
         {
             "": {"output": chosen["output"]},
             "gateway": {name: chosen[name] for name in ("base_url", "api_key_env", "auth_scheme")},
-            "request": {name: chosen[name] for name in ("prompt", "system")} | {"model": model, "params": params},
+            "request": {name: chosen[name] for name in ("system", "files")} | {"model": model, **request},
             "limits": {name: chosen[name] for name in LimitsTable.__struct_fields__ if name in chosen},
             "retry": {name: chosen[name] for name in ("attempts", "timeout")},
             "run": {"on_daily_limit": chosen["on_daily_limit"]},
@@ -106,6 +161,7 @@ def _settings(job: Job, chosen: dict[str, Any], *, simulate: bool) -> Settings:
         run_dir=run_dir,
         state_dir=run_dir / "simulated" if simulate else chosen["state_dir"] or state_home(),
         limit=chosen["limit"],
+        sample=_sample(chosen),
         resume=chosen["resume"],
         overwrite=chosen["overwrite"],
         ca_bundle=chosen["ca_bundle"],
@@ -119,6 +175,12 @@ def _settings(job: Job, chosen: dict[str, Any], *, simulate: bool) -> Settings:
         max_failed=chosen["max_failed"],
         grace_seconds=chosen["grace"],
     )
+
+
+def _sample(chosen: dict[str, Any]) -> Sample | None:
+    if chosen["sample"] is None and chosen["seed"] is not None:
+        raise UsageError("--seed says which rows --sample takes: say --sample, too.")
+    return None if chosen["sample"] is None else Sample(rows=chosen["sample"], seed=chosen["seed"] or 0)
 
 
 def on_daily_limit(job: Job) -> Literal["wait", "park"]:

@@ -2,7 +2,7 @@
 
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import click
@@ -30,6 +30,14 @@ CODE_OF_ERROR: dict[type[BatchrunnerError], int] = {
 }
 
 
+_FIRST_OF_SEVERAL = (BUG, 74, 78, 65, 77, 69, 143, 130, 75, 1, 0)
+
+
+def code_of_several(codes: Iterable[int]) -> int:
+    """The exit code of a process that ran several jobs, which ended with these."""
+    return min(codes, key=_FIRST_OF_SEVERAL.index)
+
+
 @contextmanager
 def errors_as_exit_codes() -> Iterator[None]:
     """Around a command: every error becomes its words and its code, a bug a traceback without local values."""
@@ -38,17 +46,18 @@ def errors_as_exit_codes() -> Iterator[None]:
     except (click.ClickException, click.exceptions.Exit):
         raise
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the border: nothing is swallowed, all is told
-        sys.exit(_tell(first_of(error)))
+        sys.exit(tell_error(error))
 
 
-def _tell(error: BaseException) -> int:
-    """Say what happened; the exit code for it."""
+def tell_error(error: BaseException, name: str = "batchrunner") -> int:
+    """Say what happened; the exit code for it. `name`: to whom."""
+    error = first_of(error)
     match error:
         case KeyboardInterrupt():
             say("batchrunner: stopped", err=True)
             return CODE_OF_END[End.INTERRUPTED]
         case BatchrunnerError():
-            say(f"batchrunner: {safe_text(str(error), 2000)}", err=True)
+            say(f"{name}: {safe_text(str(error), 2000)}", err=True)
             return CODE_OF_ERROR[type(error)]
         case _:
             traceback.print_exception(error, file=sys.stderr)

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from batchrunner.cli.exits import errors_as_exit_codes
+from batchrunner.cli.manual import Manual
 from batchrunner.cli.terminal import say
 from batchrunner.runner.ending import CODE_OF_END, End
 from batchrunner.runner.exporting import Exported, export_run
@@ -18,7 +19,7 @@ Examples:
 """
 
 
-@click.command(epilog=EXAMPLES, context_settings={"max_content_width": 110})
+@click.command(cls=Manual, epilog=EXAMPLES, context_settings={"max_content_width": 110})
 @click.argument("of", metavar="RUN", type=click.Path(path_type=Path, readable=False))
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), required=True, metavar="PATH", help="*.jsonl, *.parquet"

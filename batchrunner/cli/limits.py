@@ -12,6 +12,7 @@ import click
 import msgspec
 
 from batchrunner.cli.exits import errors_as_exit_codes
+from batchrunner.cli.manual import Manual
 from batchrunner.cli.terminal import safe_text
 from batchrunner.errors import UsageError
 from batchrunner.limits.account import Book, LaneInBook
@@ -42,7 +43,7 @@ def limits(**_: Any) -> None:
     """
 
 
-@limits.command()
+@limits.command(cls=Manual)
 @_STATE_DIR
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a lane.")
 def show(state_dir: Path | None, *, as_json: bool) -> None:
@@ -55,7 +56,7 @@ def show(state_dir: Path | None, *, as_json: bool) -> None:
             click.echo(f"nothing was used yet: {(state_dir or state_home()) / BOOK}")
 
 
-@limits.command()
+@limits.command(cls=Manual)
 @click.argument("lane")
 @_STATE_DIR
 def reset(lane: str, state_dir: Path | None) -> None:

@@ -12,7 +12,9 @@ from batchrunner.job.schema import KEY_VARIABLES
 Command = Callable[..., Any]
 
 _OPTIONS: tuple[Callable[[Command], Command], ...] = (
-    click.argument("job", type=click.Path(path_type=Path, readable=False)),
+    click.argument(
+        "jobs", metavar="JOB...", nargs=-1, required=True, type=click.Path(readable=False, allow_dash=True)
+    ),  # text, for a Path would spoil a URL
     click.option(
         "-o",
         "--output",
@@ -40,7 +42,9 @@ _OPTIONS: tuple[Callable[[Command], Command], ...] = (
         "--ca-bundle", type=click.Path(path_type=Path, exists=True), metavar="PATH", help="Own authority (PEM)."
     ),
     click.option("--prompt", metavar="TEMPLATE", help="Jinja2 template over the row's columns."),
-    click.option("--system", metavar="TEXT", help="System message."),
+    click.option("--prompt-file", type=click.Path(path_type=Path), metavar="PATH", help="File with that template."),
+    click.option("--system", metavar="TEMPLATE", help="System message, a template too."),
+    click.option("--files", type=click.Path(), metavar="DIR", help="Where the local files are that messages may name."),
     click.option("--param", "params", type=Parameter(), multiple=True, help="Request parameter. Repeatable."),
     click.option("--rps", "requests_per_second", type=Amount(), metavar="N", help="Limit: requests per second."),
     click.option("--rpm", "requests_per_minute", type=Amount(), metavar="N", help="Limit: requests per minute."),
@@ -78,6 +82,8 @@ _OPTIONS: tuple[Callable[[Command], Command], ...] = (
         "--grace", type=Seconds(), default="20", metavar="SECONDS", help="For what is in flight at a stop [20]"
     ),
     click.option("--limit", type=click.IntRange(min=0), metavar="N", help="Take the first N rows."),
+    click.option("--sample", type=click.IntRange(min=0), metavar="N", help="Take N rows at random."),
+    click.option("--seed", type=click.IntRange(0, 2**63 - 1), metavar="S", help="Which ones --sample takes [0]"),
     click.option(
         "--resume", type=click.Choice(["auto", "never", "must"]), default="auto", help="An earlier run [auto]"
     ),

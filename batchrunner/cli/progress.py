@@ -3,7 +3,9 @@
 import sys
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
 
@@ -22,10 +24,12 @@ _RATE_OVER_SECONDS = 15.0
 
 
 class Gauge:
-    """Reads a loop from time to time and knows its recent rates. Times are monotonic seconds."""
+    """Reads a loop from time to time and knows its recent rates. Times are monotonic seconds. `name`: of its job, where
+    there are several."""
 
-    def __init__(self, loop: "Loop", done_before: int, total: int) -> None:
+    def __init__(self, loop: "Loop", done_before: int, total: int, name: str = "") -> None:
         self._loop = loop
+        self._name = name
         self._done_before = done_before
         self.total = total
         self._seen: deque[tuple[float, int, int]] = deque()
@@ -53,7 +57,7 @@ class Gauge:
         words.append(f"ETA {_clock(eta)}")
         words += [words_of(use) for use in self._uses() if len(askers) == 1]
         words += self.pauses()
-        return " · ".join(words)
+        return (f"{safe_text(self._name)}: " if self._name else "") + " · ".join(words)
 
     def _uses(self) -> list[LaneUse]:
         now = time.monotonic()
@@ -83,31 +87,46 @@ def style_for(asked: str, *, quiet: bool) -> Style:
 
 async def watch(style: Style, loop: "Loop", done_before: int, total: int) -> None:
     """Show the loop until cancelled, or until nobody can be shown anything."""
-    gauge = Gauge(loop, done_before, total)
+    await _watch(style, None, Gauge(loop, done_before, total))
+
+
+@contextmanager
+def watching_several(style: Style) -> Iterator[Callable[..., Coroutine[Any, Any, None]]]:
+    """The same for the loops of several jobs, which are told apart by their name, the first argument: bars stand one
+    below the other."""
+    with _bar() if style == "bar" else nullcontext() as bars:
+
+        async def show(name: str, loop: "Loop", done_before: int, total: int) -> None:
+            await _watch(style, bars, Gauge(loop, done_before, total, name))
+
+        yield show
+
+
+async def _watch(style: Style, bars: "Progress | None", gauge: Gauge) -> None:
     try:
         if style == "bar":
-            await _watch_with_bar(gauge)
+            with nullcontext(bars) if bars is not None else _bar() as bar:
+                await _watch_with_bar(gauge, bar)
         elif style == "log":
             await _watch_with_lines(gauge)
     except (OSError, SystemExit):  # a full disk; a closed pipe, which rich answers with SystemExit
         silence(err=True)
 
 
-async def _watch_with_bar(gauge: Gauge) -> None:
-    with _bar() as bar:
-        task = bar.add_task("", total=gauge.total, words="")
+async def _watch_with_bar(gauge: Gauge, bar: "Progress") -> None:
+    task = bar.add_task("", total=gauge.total, words="")
 
-        def show() -> None:
-            gauge.read(time.monotonic())
-            bar.update(task, completed=gauge.done, words=gauge.line())
-            bar.refresh()
+    def show() -> None:
+        gauge.read(time.monotonic())
+        bar.update(task, completed=gauge.done, words=gauge.line())
+        bar.refresh()
 
-        try:
-            while True:
-                show()
-                await anyio.sleep(BAR_EVERY_SECONDS)
-        finally:
+    try:
+        while True:
             show()
+            await anyio.sleep(BAR_EVERY_SECONDS)
+    finally:
+        show()
 
 
 async def _watch_with_lines(gauge: Gauge) -> None:

@@ -1,6 +1,7 @@
 """What a run folder remembers of the command line of `run`, to go on with; no key is among it."""
 
 import sys
+from collections.abc import Iterable
 
 import click
 from click.core import ParameterSource
@@ -18,6 +19,12 @@ def arguments_to_remember(context: click.Context) -> list[str]:
         if said and not (context.params["simulate"] and option in _OF_A_GATEWAY):
             arguments += [option, str(context.params[name])]
     return arguments
+
+
+def arguments_of_one(job: str, jobs: Iterable[str], arguments: list[str]) -> list[str]:
+    """The arguments by which one of several jobs would run alone."""
+    others = {other for other in jobs if other != job}
+    return [argument for argument in arguments if argument not in others]
 
 
 def _without(arguments: list[str], options: dict[str, bool]) -> list[str]:

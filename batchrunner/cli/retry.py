@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from batchrunner.cli.carrying import Retry, carry_out
 from batchrunner.cli.exits import errors_as_exit_codes
+from batchrunner.cli.manual import Manual
 from batchrunner.cli.run import run
 from batchrunner.errors import InputError
 from batchrunner.runner.about import About, about_known_run
@@ -27,7 +27,7 @@ asked, too. What a unit had cost before stays counted.
 """
 
 
-@click.command(epilog=EXAMPLES, context_settings={"max_content_width": 110})
+@click.command(cls=Manual, epilog=EXAMPLES, context_settings={"max_content_width": 110})
 @click.argument("of", metavar="RUN", type=click.Path(path_type=Path, readable=False))
 @click.option("--where", multiple=True, metavar="FIELD=VALUE", help="Only failed rows like this, or != . Repeatable.")
 @click.option("--progress", type=click.Choice(["auto", "bar", "log", "none"]), default="auto", help="[auto]")
@@ -39,6 +39,8 @@ def retry(of: Path, where: tuple[str, ...], **shown: Any) -> None:
     RUN is the output's path, the run folder or the job file.
     """
     with errors_as_exit_codes():
+        from batchrunner.cli.carrying import Retry, carry_out  # noqa: PLC0415 - heavy, and --help needs none of it
+
         conditions = tuple(map(parse_condition, where))
         run_dir = find_run(of)
         about = read_store(run_dir, lambda store: about_known_run(store.fact))

@@ -1,7 +1,6 @@
 """batchrunner simulate: the simulated gateway in a process of its own, for any OpenAI client."""
 
 import os
-import resource
 import signal
 import sys
 import time
@@ -14,14 +13,15 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import click
 
+from batchrunner.cli.manual import Manual
 from batchrunner.cli.types import FAULTS, FAULTS_OF_STREAMS, Amount, FaultShare, Span, Statuses
+from batchrunner.runner.open_files import allow_many_files
 
 if TYPE_CHECKING:
     from batchrunner.simulator.desk import Setup
     from batchrunner.simulator.meter import Limit, Rules
     from batchrunner.simulator.script import Fault, Script
 
-MOST_CONNECTIONS = 65_536
 # option: dimension, window in seconds
 LIMITS = {
     "rps": ("requests", 1),
@@ -43,11 +43,12 @@ Ask it what it saw:
 \b
 A prompt may aim a fault at itself by its text:
   [[status:NNN]] [[empty]] [[hang]] [[html]] [[truncated]] [[reset]] [[cut]] and all other kinds of faults
-  [[429xN]] and [[5xxxN]], [[cutxN]]: only the first N times that it arrives
+  [[invalid]] [[misfit]] [[refusal]] [[length]] [[content_filter]] [[call]]: how the answer is
+  [[429xN]], [[5xxxN]], [[cutxN]], [[invalidxN]], ...: only the first N times that it arrives
 """
 
 
-@click.command(epilog=EXAMPLES, context_settings={"max_content_width": 110})
+@click.command(cls=Manual, epilog=EXAMPLES, context_settings={"max_content_width": 110})
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65_535), default=8000, show_default=True, help="0: any free one.")
 @click.option("--rps", type=Amount(), help="Requests per second, for each account and model.")
@@ -150,7 +151,7 @@ def simulate(*, host: str, port: int, clock: datetime | None, until_stdin_closes
     serving = partial(
         _serve, _setup(chosen), host=host, port=port, wall=_clock(clock), until_stdin_closes=until_stdin_closes
     )
-    _allow_many_connections()
+    allow_many_files()
     try:
         anyio.run(serving)
     except OSError as error:
@@ -266,11 +267,3 @@ def _clock(start: datetime | None) -> Callable[[], float]:
     aware = start if start.tzinfo else start.replace(tzinfo=UTC)
     ahead_seconds = aware.timestamp() - time.time()
     return lambda: time.time() + ahead_seconds
-
-
-def _allow_many_connections() -> None:
-    """Raise the soft limit of open files: every connection is one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MOST_CONNECTIONS if hard == resource.RLIM_INFINITY else min(hard, MOST_CONNECTIONS)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

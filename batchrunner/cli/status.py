@@ -8,6 +8,7 @@ import click
 import msgspec
 
 from batchrunner.cli.exits import errors_as_exit_codes
+from batchrunner.cli.manual import Manual
 from batchrunner.cli.terminal import safe_text, say
 from batchrunner.errors import StorageError
 from batchrunner.runner.finding import find_run
@@ -20,7 +21,7 @@ Examples:
 """
 
 
-@click.command(epilog=EXAMPLES, context_settings={"max_content_width": 110})
+@click.command(cls=Manual, epilog=EXAMPLES, context_settings={"max_content_width": 110})
 @click.argument("of", metavar="RUN", type=click.Path(path_type=Path, readable=False))
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def status(of: Path, *, as_json: bool) -> None:

@@ -3,13 +3,14 @@
 import shlex
 
 from batchrunner.cli.terminal import safe_text, say
-from batchrunner.report.summary import Summary, line, lines_of_lanes
+from batchrunner.report.summary import Summary, line, lines_of_lanes, lines_of_variants
 from batchrunner.runner.session import Result, Settings
 
 
 def tell(summary: Summary, settings: Settings, *, err: bool) -> None:
     """What people want to know of a run that has ended, as far as anyone can read it."""
     lines = [line(summary), *(safe_text(words, 600) for words in lines_of_lanes(summary))]
+    lines += [safe_text(words, 600) for words in lines_of_variants(summary)]
     if summary.first_failure is not None:
         lines.append(f"first failure: {safe_text(summary.first_failure, 600)}")
     if summary.units.pending == 0:

@@ -1,60 +1,57 @@
 """A job file becomes a Job; options override it. Refused: unknown keys (with the nearest name) and bad values.
 
-Reading (`load_job`) is apart from parsing (`parse_job`), which touches no file.
+Every error names the file, the line and the key. Reading (`load_job`) is apart from parsing (`parse_job`), which
+touches no file. Precedence: options, the job file, the profile it names, defaults.
 """
 
-import math
-import tomllib
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
-from batchrunner.errors import InputError, UsageError
-from batchrunner.job.reset import parse_reset
-from batchrunner.job.schema import Job, LimitsTable, ModelLimits, RequestTable, Table
-from batchrunner.job.words import Place, dotted, no_toml, sentence, unknown_key, wrong_value
-
-LARGEST_FILE = 2**20
-LARGEST_LIMIT = 10**15
+from batchrunner.job.faults import faults
+from batchrunner.job.lines import Place
+from batchrunner.job.profiles import BESIDE, merged, profile, profiles_path, read_profiles
+from batchrunner.job.schema import NO_KEYS, Gateway, Job, LimitsTable, ModelLimits, RequestTable, Table
+from batchrunner.job.sheet import Sheet, nearest, parse_sheet, read_file
+from batchrunner.job.words import dotted, unknown_key, wrong_value
 
 SomeTable = TypeVar("SomeTable", bound=Table)
-_LIMITS = frozenset(LimitsTable.__struct_fields__) - {"models"}  # what [limits] says in words of its own
+_LIMITS = frozenset(LimitsTable.__struct_fields__) - NO_KEYS  # what [limits] says in words of its own
 
 
 def load_job(path: Path) -> Job:
-    """Read a job file; its relative paths are relative to it."""
-    try:
-        with path.open("rb") as file:
-            content = file.read(LARGEST_FILE + 1)
-    except OSError as error:
-        raise InputError(f"The job file {path} can't be read: {error.strerror}.") from error
-    if len(content) > LARGEST_FILE:
-        raise UsageError(f"The job file {path} is larger than {LARGEST_FILE} bytes: is it the right file?")
-    job = parse_job(content, name=str(path))
+    """Read a job file, and the profile that it names; its relative paths are relative to it."""
+    sheet = parse_sheet(read_file(path, "job file"), name=str(path))
+    names_profile = isinstance(sheet.tables.get("gateway"), str)
+    job = job_of(sheet, read_profiles(profiles_path(os.environ)) if names_profile else None)
     output = None if job.output is None else _beside(path, job.output)
-    return msgspec.structs.replace(job, input=str(path.parent / job.input), output=output)
+    files = None if job.request.files is None else _beside(path, job.request.files)
+    request = msgspec.structs.replace(job.request, files=files)
+    return msgspec.structs.replace(job, input=_beside(path, job.input), output=output, request=request)
 
 
-def parse_job(content: bytes, *, name: str) -> Job:
+def parse_job(content: bytes, *, name: str, profiles: Sheet | None = None) -> Job:
     """The job that the bytes of a job file say. `name` stands in messages."""
-    try:
-        tables = tomllib.loads(content.decode())
-    except (ValueError, RecursionError) as error:
-        raise UsageError(sentence(f"{name} {no_toml(content, error)}")) from error
-    return job_from(tables, name=name)
+    return job_of(parse_sheet(content, name=name), profiles)
 
 
-def job_from(tables: Mapping[str, Any], *, name: str) -> Job:
-    """The job that tables of the shape of a job file say. `name` stands in messages."""
-    tables = dict(tables)
-    unknown = _unknown_key(tables, Job, ())
-    if unknown is not None:
-        raise UsageError(sentence(f"{name}: {unknown}"))
-    if isinstance(tables.get("limits"), dict):
-        tables["limits"] = _with_models(tables["limits"], name)
-    return _checked(tables, name)
+def job_of(sheet: Sheet, profiles: Sheet | None) -> Job:
+    """The job that a sheet says. `profiles` are needed where it names one."""
+    name = sheet.tables.get("gateway")
+    if not isinstance(name, str):
+        return _checked(_known(sheet, sheet.tables), sheet)
+    below = profile(name, profiles or Sheet(name="the profiles"), sheet)
+    common = _known(below, below.tables)
+    _checked({"input": "-"} | common, below)
+    own = _known(sheet, {key: value for key, value in sheet.tables.items() if key != "gateway"})
+    _checked(own, sheet)
+    both = merged(common, own)
+    if "limits" in common:
+        both["limits"]["of_profile"] = list(common["limits"]["models"])
+    return _checked(both, sheet, below)
 
 
 def with_options(job: Job, options: Mapping[str, Mapping[str, Any]]) -> Job:
@@ -70,21 +67,28 @@ def with_options(job: Job, options: Mapping[str, Mapping[str, Any]]) -> Job:
         if table == "limits":
             for own in target["models"].values():
                 own.update(dict.fromkeys(own.keys() & said))
-    return _checked(tables, "the options")
+    return _checked(tables, Sheet(name="the options", tables=tables))
 
 
-def _beside(path: Path, output: str) -> str:
-    """Relative to the job file; the slash that names a folder stays."""
-    return str(path.parent / output) + ("/" if output.endswith("/") else "")
+def _beside(path: Path, said: str) -> str:
+    """Relative to the job file. The slash that names a folder stays, and so do `-` and a URL."""
+    if said == "-" or "://" in said:
+        return said
+    return str(path.parent / said) + ("/" if said.endswith("/") else "")
 
 
-def _with_models(limits: dict[str, Any], name: str) -> dict[str, Any]:
+def _known(sheet: Sheet, tables: Mapping[str, Any]) -> dict[str, Any]:
+    """The tables as records have them, once none of their keys is unknown."""
+    _refuse_unknown(sheet, tables, Job, ())
+    limits = tables.get("limits")
+    return {**tables, "limits": _with_models(limits, sheet)} if isinstance(limits, dict) else dict(tables)
+
+
+def _with_models(limits: dict[str, Any], sheet: Sheet) -> dict[str, Any]:
     """[limits] as its record has it: the tables within it, each named after a model, gathered under `models`."""
-    models = {
-        key: _converted(value, ModelLimits, name, ("limits", key))
-        for key, value in limits.items()
-        if _is_of_a_model(key, value)
-    }
+    models = {key: value for key, value in limits.items() if _is_of_a_model(key, value)}
+    for key, value in models.items():
+        _converted(value, ModelLimits, (sheet,), ("limits", key))
     return {key: value for key, value in limits.items() if key not in models} | {"models": models}
 
 
@@ -92,14 +96,13 @@ def _is_of_a_model(key: str, value: Any) -> bool:
     return isinstance(value, dict) and key not in _LIMITS
 
 
-def _checked(tables: dict[str, Any], name: str) -> Job:
-    job = _converted(tables, Job, name)
+def _checked(tables: dict[str, Any], *sheets: Sheet) -> Job:
+    """The job of these tables, which come from the sheets: those of the first stand over those of the second."""
+    job = _converted(tables, Job, sheets)
+    for place, words in faults(job):
+        raise nearest(sheets, place).wrong(place, words)
     gateway = msgspec.structs.replace(job.gateway, base_url=job.gateway.base_url.rstrip("/"))
-    job = msgspec.structs.replace(job, gateway=gateway, request=_with_stream(job.request))
-    fault = next(_faults(job), None)
-    if fault is not None:
-        raise UsageError(sentence(f"{name}: {fault}"))
-    return job
+    return msgspec.structs.replace(job, gateway=gateway, request=_with_stream(job.request))
 
 
 def _with_stream(request: RequestTable) -> RequestTable:
@@ -111,61 +114,24 @@ def _with_stream(request: RequestTable) -> RequestTable:
     return msgspec.structs.replace(request, stream=stream, params=params)
 
 
-def _converted(tables: dict[str, Any], table: type[SomeTable], name: str, place: Place = ()) -> SomeTable:
+def _converted(
+    tables: dict[str, Any], table: type[SomeTable], sheets: tuple[Sheet, ...], place: Place = ()
+) -> SomeTable:
     try:
         return msgspec.convert(tables, table)
     except msgspec.ValidationError as error:
-        raise UsageError(sentence(f"{name}: {wrong_value(error, table, place)}")) from error
+        inner, words = wrong_value(error, table, tables)
+        raise nearest(sheets, (*place, *inner)).wrong((*place, *inner), words) from error
 
 
-def _faults(job: Job) -> Iterator[str]:
-    yield from _faults_of_limits(job.limits)
-    if job.retry.attempts < 1:
-        yield f"retry.attempts = {job.retry.attempts} is less than 1"
-    if not 0 < job.retry.timeout < math.inf:
-        yield f"retry.timeout = {job.retry.timeout} is no number of seconds above 0"
-    if job.retry.invalid_answers < 0:
-        yield f"retry.invalid_answers = {job.retry.invalid_answers} is less than 0"
-    if job.request.params.get("n", 1) != 1:
-        yield "the parameter n is more than 1: repeat the rows instead, each with an id of its own"
-    if "stream" in job.request.params:
-        yield "the parameter stream is neither true nor false"
-    for name in ("model", "messages"):
-        if name in job.request.params:
-            yield f"the parameter {name} has a place of its own: --model, or the rows"
-
-
-def _faults_of_limits(limits: LimitsTable) -> Iterator[str]:
-    yield from _faults_of_lane(limits, "limits")
-    for model in limits.models:
-        place = dotted(("limits", model))
-        yield from _faults_of_lane(limits.for_model(model), place)
-        if limits.scope == "account":
-            yield f'limits.scope = "account" counts all models together: [{place}] can\'t have limits of its own'
-
-
-def _faults_of_lane(lane: LimitsTable, place: str) -> Iterator[str]:
-    for key, value in msgspec.structs.asdict(lane).items():
-        if isinstance(value, int) and not 1 <= value <= LARGEST_LIMIT:
-            yield f"{place}.{key} is not a number from 1 to {LARGEST_LIMIT}"
-    most = lane.max_concurrency
-    if isinstance(lane.concurrency, int) and most is not None and lane.concurrency > most:
-        yield f"{place}.concurrency = {lane.concurrency} is more than max_concurrency = {most}"
-    try:
-        parse_reset(lane.daily_reset)
-    except ValueError as error:
-        yield f"{place}.daily_reset: {error}"
-
-
-def _unknown_key(tables: Mapping[str, Any], table: type[Table], place: Place) -> str | None:
-    fields = {field.name: field.type for field in msgspec.structs.fields(table)}
-    fields.pop("models", None)  # its tables stand in [limits] itself
+def _refuse_unknown(sheet: Sheet, tables: Mapping[str, Any], table: type[Table], place: Place) -> None:
+    fields = {field.name: field.type for field in msgspec.structs.fields(table) if field.name not in NO_KEYS}
     for key, value in tables.items():
         inner = ModelLimits if table is LimitsTable and _is_of_a_model(key, value) else fields.get(key)
         if inner is None:
-            return unknown_key(key, value, table, place)
+            where = sheet.spelled(place)
+            more = BESIDE if sheet.root and table is Gateway else ()
+            words = unknown_key(key, value, table, place, f"[{dotted(where)}]" if where else "", more)
+            raise sheet.error((*place, key), words)
         if isinstance(inner, type) and issubclass(inner, Table) and isinstance(value, dict):
-            found = _unknown_key(value, inner, (*place, key))
-            if found is not None:
-                return found
-    return None
+            _refuse_unknown(sheet, value, inner, (*place, key))

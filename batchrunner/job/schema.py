@@ -5,33 +5,57 @@ from typing import Any, Literal
 
 import msgspec
 
+from batchrunner.errors import UsageError
 from batchrunner.job.reset import parse_reset
 
 BASE_URL = "https://inference.baseten.co/v1"
+STANDARD_INPUT = "-"
+_GLOB_SIGNS = frozenset("*?[")
 KEY_VARIABLES = ("BATCHRUNNER_API_KEY", "BASETEN_API_KEY")
+NO_KEYS = frozenset(("models", "of_profile"))  # fields that no file says by their names
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A table of the job file: an unknown key is an error."""
 
 
+class FromEnvironment(Table, frozen=True):
+    """A value that stands in an environment variable, `{ env = "NAME" }`."""
+
+    env: str
+
+
 class Gateway(Table, frozen=True):
-    """Where to ask and with which key."""
+    """Where to ask and with which key. `headers` go with every request."""
 
     base_url: str = BASE_URL
     api_key_env: str | None = None
     auth_scheme: Literal["Api-Key", "Bearer"] = "Api-Key"
     account: str = ""
+    headers: dict[str, str | FromEnvironment] = {}
 
 
 class RequestTable(Table, frozen=True):
-    """What is asked of every row."""
+    """What is asked of every row. `system`, `prompt` and the texts in `messages` are templates; `files` is the folder
+    in which the local files may be that parts of messages name."""
 
     model: str | None = None
     system: str | None = None
     prompt: str | None = None
+    messages: list[dict[str, Any]] = []
     stream: bool = False
     params: dict[str, Any] = {}
+    tools: list[dict[str, Any]] = []
+    tool_choice: str | dict[str, Any] | None = None
+    response_format: dict[str, Any] = {}
+    row_params: list[str] = []
+    files: str | None = None
+
+    @property
+    def all_params(self) -> dict[str, Any]:
+        """`params` and what has a place of its own; where something is said twice, `params` hold, as an option's do."""
+        own = {"tools": self.tools, "tool_choice": self.tool_choice, "response_format": self.response_format}
+        return {name: value for name, value in own.items() if value} | self.params
 
 
 class Amounts(Table, frozen=True):
@@ -55,13 +79,15 @@ class ModelLimits(Amounts, frozen=True):
 
 
 class LimitsTable(Amounts, frozen=True):
-    """What each model, or the account, may use. `models` holds the tables within this one, by their models' names."""
+    """What each model, or the account, may use. `models` holds the tables within this one, by their models' names;
+    `of_profile` the names of those that the job took over with its gateway, whether it asks these models or not."""
 
     daily_reset: str = "00:00 UTC"
     token_accounting: Literal["settled", "upfront"] = "settled"
     concurrency: int | Literal["auto"] = "auto"
     scope: Literal["model", "account"] = "model"
     models: dict[str, ModelLimits] = {}
+    of_profile: tuple[str, ...] = ()
 
     def for_model(self, model: str) -> "LimitsTable":
         """The limits of one model's lane: what its own table says, else what is said for all."""
@@ -77,11 +103,13 @@ class LimitsTable(Amounts, frozen=True):
 
 class Retry(Table, frozen=True):
     """How often and how long one unit is tried. Times in seconds. `invalid_answers`: further tries for an answer that
-    is not what was asked for."""
+    is not what was asked for; `tell_errors`: and the model is told what was wrong; `fail_on`: finish reasons."""
 
     attempts: int = 6
     timeout: float = 1200.0
     invalid_answers: int = 2
+    tell_errors: bool = False
+    fail_on: list[str] = []
 
 
 class RunTable(Table, frozen=True):
@@ -91,7 +119,10 @@ class RunTable(Table, frozen=True):
 
 
 class Job(Table, frozen=True):
-    """One input, one output and all between. Paths are absolute or relative to the working folder."""
+    """One input, one output and all between. Paths are absolute or relative to the working folder.
+
+    `input` is a file, a glob, a folder, a URL, or `-` for standard input.
+    """
 
     input: str
     output: str | None = None
@@ -100,20 +131,25 @@ class Job(Table, frozen=True):
     limits: LimitsTable = LimitsTable()
     retry: Retry = Retry()
     run: RunTable = RunTable()
-
-    @property
-    def input_path(self) -> Path:
-        """Where the rows are."""
-        return Path(self.input)
+    sweep: dict[str, Any] = {}  # see job/sweep
 
     @property
     def output_path(self) -> Path:
-        """Where the answers go: as said, or beside the input."""
+        """Where the answers go: as said, or beside a file or folder. UsageError where nobody can say what is beside."""
         if self.output is not None:
             return Path(self.output)
-        return self.input_path.with_suffix(".results.jsonl")
+        path = Path(self.input.removesuffix(".gz").removesuffix(".zst"))
+        nowhere = self.input == STANDARD_INPUT or is_url(self.input) or path.name in ("", "..")
+        if nowhere or (not Path(self.input).exists() and not _GLOB_SIGNS.isdisjoint(self.input)):
+            raise UsageError(f"Nothing is beside the input {self.input}: name the output with --output.")
+        return path.with_suffix(".results.jsonl")
 
     @property
     def output_is_folder(self) -> bool:
         """Whether the answers go to a folder, in parts: one that ends in a slash, or is there."""
         return self.output is not None and (self.output.endswith("/") or self.output_path.is_dir())
+
+
+def is_url(place: str) -> bool:
+    """Whether an input is elsewhere: s3://bucket/key."""
+    return "://" in place

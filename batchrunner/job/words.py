@@ -8,9 +8,9 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import msgspec
 
-from batchrunner.job.schema import Job, ModelLimits, Table
-
-Place = tuple[str, ...]
+from batchrunner.job.lines import Place
+from batchrunner.job.schema import NO_KEYS, Job, ModelLimits, Table
+from batchrunner.job.secrets import ADVICE, is_secret_name, shown
 
 # As options and requests call them: what people write from memory.
 _SHORT = {
@@ -22,6 +22,17 @@ _SHORT = {
     "tpd": "tokens_per_day",
 }
 _PARAMETERS = frozenset(("max_tokens", "max_completion_tokens", "temperature", "top_p", "stop", "seed", "tools"))
+_PLANNED: dict[Place, tuple[str, ...]] = {
+    (): ("keep", "prices", "sweep"),
+    ("request",): ("messages", "stream", "tools", "tool_choice", "response_format", "row_params"),
+    ("retry",): ("invalid_answers", "fail_on"),
+    ("run",): ("until", "max_duration", "budget_cost", "budget_tokens"),
+}
+_PLACES = frozenset(
+    ("overwrite", "part_rows", "run_dir", "state_dir", "api_key_file", "ca_bundle", "allow_insecure_http")
+)
+_GOING_ON = frozenset(("now", "max_outage", "max_failed", "grace", "limit", "resume", "on_drift"))
+OPTIONS_ONLY = _PLACES | _GOING_ON | {"progress", "quiet", "json", "simulate"}
 _EXPECTED = {
     "int": "a whole number",
     "float": "a number",
@@ -36,10 +47,16 @@ _GOT = _EXPECTED | {
     "time": "a time of day without quotes",
     "datetime": "a date and time without quotes",
 }
+_KNOWN_TROUBLE = {  # of what tomllib says
+    "Cannot overwrite a value": "this key stands there already",
+    "Invalid value": "no value stands here; a text needs its quotes",
+    "Invalid statement": "here stands neither a key nor a table",
+    "Expected newline or end of document after a statement": "something follows the value; a text needs its quotes",
+}
 _SIGNS = {"/": "a slash", ".": "a dot", ":": "a colon", " ": "a space"}
 _WRONG_TYPE = re.compile(r"Expected `([^`]+)`, got `([^`]+)`")
 _MISSING = re.compile(r"Object missing required field `([^`]+)`")
-_NO_CHOICE = re.compile(r"Invalid enum value (.+)", re.DOTALL)
+_NO_CHOICE = re.compile(r"Invalid enum value ")
 _HEADER = re.compile(r"""\s*\[\s*limits\s*\.\s*([^\[\]"'#]*?)\s*(?:\]|#|$)""")
 _BARE = re.compile(r"[\w-]*", re.ASCII)
 
@@ -50,19 +67,35 @@ def sentence(words: str) -> str:
 
 
 def dotted(place: Place) -> str:
-    """The key as TOML writes it: limits."acme/small".concurrency."""
-    return ".".join(key if _BARE.fullmatch(key) else f'"{key}"' for key in place)
+    """The key as TOML writes it: limits."acme/small".concurrency. Elements of lists: messages[0].role."""
+    words = ""
+    for part in place:
+        match part:
+            case int():
+                words += f"[{part}]"
+            case str():
+                words += f".{part}" if part and _BARE.fullmatch(part) else f'."{part}"'
+    return words.removeprefix(".")
 
 
-def no_toml(content: bytes, error: Exception) -> str:
-    """Why a file is no TOML. The name of a model that lacks its quotes is shown with them."""
+def at_place(place: Place, words: str) -> str:
+    """Words that follow the name of a key: `limits.concurrency` and `= 0 is too few`."""
+    return f"{dotted(place)}{words if words.startswith(':') else ' ' + words}" if place else words
+
+
+def no_toml(content: bytes, error: Exception) -> tuple[int | None, str]:
+    """Where and why a file is no TOML. The name of a model that lacks its quotes is shown with them."""
     if isinstance(error, UnicodeDecodeError):
-        return "is no TOML: it is no text in UTF-8"
-    at = re.search(r"at line (\d+)", str(error))
-    header = _HEADER.match(content.decode(errors="replace").split("\n")[int(at[1]) - 1]) if at else None
-    if header is None or _BARE.fullmatch(header[1]):
-        return f"is no TOML: {error}"
-    return f"is no TOML: {error}; {in_quotes(header[1])}"
+        return content.count(b"\n", 0, error.start) + 1, "this is no TOML: it is no text in UTF-8"
+    words = _KNOWN_TROUBLE.get(str(error).partition(" (at ")[0], str(error).partition(" (at ")[0])
+    at = re.search(r"\(at line (\d+), column (\d+)\)$", str(error))
+    if at is None:
+        ended = str(error).endswith("(at end of document)")
+        return content.rstrip().count(b"\n") + 1 if ended else None, f"this is no TOML: {words}"
+    header = _HEADER.match(content.decode(errors="replace").split("\n")[int(at[1]) - 1])
+    if header is not None and not _BARE.fullmatch(header[1]):
+        return int(at[1]), f"this is no TOML: {in_quotes(header[1])}"
+    return int(at[1]), f"this is no TOML: {words} (column {at[2]})"
 
 
 def in_quotes(model: str) -> str:
@@ -71,25 +104,43 @@ def in_quotes(model: str) -> str:
     return f'a model\'s name with {_SIGNS.get(sign, sign)} in it needs quotes: [limits."{model}"]'
 
 
-def unknown_key(key: str, value: Any, table: type[Table], place: Place) -> str:
-    """That a table has no such key, and which one was meant."""
-    where = f"the table [{dotted(place)}]" if place else "the job"
-    return f"{where} has no key `{key}`; {_advice(key, value, table, place)}"
+def unknown_key(key: str, value: Any, table: type[Table], place: Place, where: str, more: tuple[str, ...] = ()) -> str:
+    """That a table has no such key, and which one was meant. `place`: of the table in a job; `where`: its name in the
+    file; `more`: keys that it has beside those of its record."""
+    if table is ModelLimits and isinstance(value, dict):
+        advice = "; " + in_quotes(".".join((str(place[-1]), key, *_deeper(value))))
+    elif is_secret_name(key):
+        advice = f"; {ADVICE}"
+    elif key in _PLANNED.get(place, ()):
+        advice = " in this version of batchrunner"
+    else:
+        known = [name for name in table.__struct_fields__ if name not in NO_KEYS] + list(more)
+        meant = _SHORT.get(key, key)
+        advice = f"; {_home(meant, known, place) or _near(key, known)}"
+    return f"{where or 'the job'} has no key `{key}`{advice}"
 
 
-def wrong_value(error: msgspec.ValidationError, table: type[Table], place: Place) -> str:
-    """A value that is not what its key takes. `place`: where the table stands."""
-    words, _, path = str(error).partition(" - at `$.")
-    inner = tuple(path.rstrip("`").replace("[...]", "").split("."))
+def wrong_value(error: msgspec.ValidationError, table: type[Table], tables: Any) -> tuple[Place, str]:
+    """Which value of these tables is not what its key takes, and words that follow its place."""
+    words, _, path = str(error).partition(" - at `$")
+    inner: Place = tuple(filter(None, re.sub(r"\[[^\]]*\]", "", path.rstrip("`")).split(".")))
     if missing := _MISSING.match(words):
-        return f"the key `{missing[1]}` is missing"
+        return inner, f"lacks the key `{missing[1]}`" if inner else f"the key `{missing[1]}` is missing"
     choices = " or ".join(_choices(_type_at(table, inner)))
-    where = f"`{dotted((*place, *inner))}`"
+    value = "" if "[" in path else shown(_value_at(tables, inner))
     if wrong := _WRONG_TYPE.match(words):
-        return f"{where} takes {choices or _named(wrong[1], _EXPECTED)}, not {_named(wrong[2], _GOT)}"
-    if no_choice := _NO_CHOICE.match(words):
-        return f"{where} takes {choices}, not {no_choice[1]}"
-    return f"{where}: {words}"
+        written = f": {value}" if value and wrong[2] not in ("array", "object", "bool") else ""
+        got = value if value and wrong[2] == "bool" else _named(wrong[2], _GOT)
+        return inner, f"takes {choices or _named(wrong[1], _EXPECTED)}, not {got}{written}"
+    if _NO_CHOICE.match(words):
+        return inner, f"takes {choices}, not {value}"
+    return inner, f"is wrong: {words}"
+
+
+def _value_at(tables: Any, place: Place) -> Any:
+    for key in place:
+        tables = tables.get(key) if isinstance(tables, dict) else None
+    return tables
 
 
 def _named(types: str, names: Mapping[str, str]) -> str:
@@ -109,7 +160,7 @@ def _type_at(table: type[Table], path: Place) -> Any:
     kind: Any = table
     for key in path:
         tables = isinstance(kind, type) and issubclass(kind, Table)
-        kind = _types(kind).get(key) if tables else None
+        kind = _types(kind).get(str(key)) if tables else None
     return kind
 
 
@@ -117,18 +168,19 @@ def _types(table: type[Table]) -> dict[str, Any]:
     return {field.name: field.type for field in msgspec.structs.fields(table)}
 
 
-def _advice(key: str, value: Any, table: type[Table], place: Place) -> str:
-    if table is ModelLimits and isinstance(value, dict):
-        return in_quotes(".".join((place[-1], key, *_deeper(value))))
-    known = [name for name in table.__struct_fields__ if name != "models"]
-    meant = _SHORT.get(key, key)
-    if meant in known:
-        return f"did you mean `{meant}`?"
-    homes = [home for home, names in _homes().items() if meant in names]
+def _home(key: str, known: list[str], place: Place) -> str | None:
+    """Where a key belongs that is none of this table."""
+    if key in known:
+        return f"did you mean `{key}`?"
+    homes = [home for home, names in _homes().items() if key in names]
     if homes:
-        return f"`{meant}` stands {' or '.join(homes)}"
+        return f"`{key}` stands {' or '.join(homes)}"
     if key in _PARAMETERS and place in ((), ("request",)):
         return f"it is a parameter: [request] has params = {{ {key} = ... }}"
+    return f"it is an option of the command line only: --{key.replace('_', '-')}" if key in OPTIONS_ONLY else None
+
+
+def _near(key: str, known: list[str]) -> str:
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     return f"did you mean `{near[0]}`?" if near else f"known here: {', '.join(known)}"
 
@@ -146,4 +198,4 @@ def _homes() -> dict[str, set[str]]:
     """Where keys stand."""
     tables = {name: kind for name, kind in _types(Job).items() if isinstance(kind, type) and issubclass(kind, Table)}
     homes = {"above the first table": set(Job.__struct_fields__) - set(tables)}
-    return homes | {f"in [{name}]": set(table.__struct_fields__) - {"models"} for name, table in tables.items()}
+    return homes | {f"in [{name}]": set(table.__struct_fields__) - NO_KEYS for name, table in tables.items()}

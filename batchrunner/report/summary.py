@@ -4,8 +4,11 @@ import msgspec
 
 from batchrunner.report.bounds import LaneUse, words_of
 from batchrunner.report.tally import Tally
+from batchrunner.store.by_arm import VariantSums
 from batchrunner.store.database import Totals
 from batchrunner.store.summing import DayUsage
+
+APART = frozenset({"length", "content_filter", "refusal"})  # answers that ended in these ways are told apart
 
 
 class Units(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,6 +31,20 @@ class ThisRun(msgspec.Struct, frozen=True, kw_only=True):
     lanes: list[LaneUse]
 
 
+class Variant(msgspec.Struct, frozen=True, kw_only=True):
+    """One variant of the sweep, over all runs: its units by status, what their tries used, and how long the answered
+    ones took. `variant`: as in the output, None where samples alone are swept."""
+
+    variant: str | None
+    model: str | None
+    ok: int
+    failed: int
+    tries: int
+    usage: dict[str, int]
+    latency_mean_s: float | None
+    latency_median_s: float | None
+
+
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """The content of the summary file. `in_doubt`: units in flight when a run was cut off: they are
     asked again, and perhaps paid twice."""
@@ -47,6 +64,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     usage: dict[str, int]
     usage_by_day: dict[str, DayUsage]
     this_run: ThisRun
+    variants: list[Variant]
 
 
 def this_run(tally: Tally, duration_seconds: float, lanes: list[LaneUse]) -> ThisRun:
@@ -72,10 +90,31 @@ def usage_of(totals: Totals) -> dict[str, int]:
     }
 
 
+def variant_of(name: str | None, model: str | None, sums: VariantSums) -> Variant:
+    """One line of the table of variants."""
+    mean, median = sums.latency_mean_s, sums.latency_median_s
+    return Variant(
+        variant=name,
+        model=model,
+        ok=sums.ok,
+        failed=sums.failed,
+        tries=sums.tries,
+        usage={
+            "prompt_tokens": sums.prompt_tokens,
+            "completion_tokens": sums.completion_tokens,
+            "total_tokens": sums.prompt_tokens + sums.completion_tokens,
+            "cached_tokens": sums.cached_tokens,
+        },
+        latency_mean_s=None if mean is None else round(mean, 3),
+        latency_median_s=None if median is None else round(median, 3),
+    )
+
+
 def line(summary: Summary) -> str:
     """One line for people. Counts are those of all runs of this output; what this one did has words of its own."""
     units, this_run = summary.units, summary.this_run
-    parts = [f"{units.ok:,} of {units.total:,} answered"]
+    apart = ", ".join(f"{name} {count:,}" for name, count in sorted(summary.finish_reasons.items()) if name in APART)
+    parts = [f"{units.ok:,} of {units.total:,} answered{f' ({apart})' if apart else ''}"]
     if units.failed:
         kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(summary.failed_by_kind.items()))
         parts.append(f"{units.failed:,} failed ({kinds})")
@@ -98,3 +137,26 @@ def lines_of_lanes(summary: Summary) -> list[str]:
     lanes = [use for use in summary.this_run.lanes if use.requests]
     told = [(use.lane, words_of(use)) for use in lanes]
     return [f"{lane}: {words}" if len(lanes) > 1 else words for lane, words in told if words]
+
+
+def lines_of_variants(summary: Summary) -> list[str]:
+    """For people: the variants as a table, where there are several."""
+    if len(summary.variants) < 2:  # noqa: PLR2004
+        return []
+    rows = [("variant", "ok", "failed", "tokens", "mean s", "median s")]
+    rows += [
+        (
+            one.variant or "",
+            f"{one.ok:,}",
+            f"{one.failed:,}",
+            f"{one.usage['total_tokens']:,}",
+            "-" if one.latency_mean_s is None else f"{one.latency_mean_s:.3f}",
+            "-" if one.latency_median_s is None else f"{one.latency_median_s:.3f}",
+        )
+        for one in summary.variants
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join([first.ljust(widths[0]), *(text.rjust(width) for text, width in zip(rest, widths[1:], strict=True))])
+        for first, *rest in rows
+    ]

@@ -8,14 +8,16 @@ from collections.abc import Callable
 import msgspec
 
 from batchrunner.errors import InputError
+from batchrunner.runner.sampling import Sample
 
 _ABOUT = "about"
 _ENDED = "ended"
 
 
 class About(msgspec.Struct, frozen=True, kw_only=True):
-    """The command and its folder, absolute paths, units in all; when the first process began and when the last (Unix
-    time). `arguments` are those of `run` without what is meant for once."""
+    """The command and its folder, absolute paths, units in all, so many `arms` of each row, and the sample of rows that
+    is asked; when the first process began and when the last (Unix time). `arguments` are those of `run` without what is
+    meant for once; `input` may be a URL."""
 
     arguments: tuple[str, ...]
     folder: str
@@ -24,6 +26,18 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     total: int
     began_at: float
     started_at: float
+    sample: Sample | None = None
+    arms: int = 1
+
+    @property
+    def rows(self) -> int:
+        """Rows in all."""
+        return self.total // self.arms
+
+    @property
+    def units(self) -> int:
+        """Units that are asked."""
+        return self.total if self.sample is None else min(self.rows, self.sample.rows) * self.arms
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +76,13 @@ def last_ending(fact: Fact) -> Ended | None:
 def remember_about(about: About, remember: Remember) -> None:
     """A process begins."""
     remember(_ENDED, "null")
-    remember(_ABOUT, msgspec.json.encode(about).decode())
+    for name, value in fact_of_about(about).items():
+        remember(name, value)
+
+
+def fact_of_about(about: About) -> dict[str, str]:
+    """Under which name it is remembered, and how."""
+    return {_ABOUT: msgspec.json.encode(about).decode()}
 
 
 def remember_ending(ended: Ended, remember: Remember) -> None:

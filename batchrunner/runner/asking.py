@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt
 
+from batchrunner.chat.corrected import corrected
 from batchrunner.chat.verdict import LaneHistory, UnitHistory, Verdict, judge
 from batchrunner.limits.hints import DAILY_SECONDS, Refusal
 from batchrunner.limits.in_flight import Lease
@@ -35,11 +36,13 @@ _STOPPING = {Kind.REFUSED: End.REFUSED, Kind.BILLING: End.REFUSED, Kind.REDIRECT
 
 
 class Patience(msgspec.Struct, frozen=True, kw_only=True):
-    """How long to go on. `attempts`: charged tries of a unit; `invalid_answers`: further ones for answers that were
-    not asked for; `max_outage_seconds`: of a silent gateway; `waits_for_quota`: a lane without waits for the reset."""
+    """How long to go on. `attempts`: charged tries of a unit; `max_outage_seconds`: of a silent gateway;
+    `waits_for_quota`: a lane whose daily quota is gone waits for the reset instead of stopping; `invalid_answers`:
+    further tries for an answer that is not what was asked for; `tells_errors`: and the model is told why."""
 
     attempts: int = 6
     invalid_answers: int = 2
+    tells_errors: bool = False
     max_outage_seconds: float = 900.0
     waits_for_quota: bool = False
 
@@ -106,8 +109,8 @@ class Asker:
             counted = "prompt and max_tokens" if self.opened.table.token_accounting == "upfront" else "the prompt alone"
             message = f"about {tokens:.0f} tokens ({counted}) are more than a whole window of the limit holds"
             failure = Failure(kind=Kind.TOO_LARGE, message=message)
-            outcome = failed(request.number, request.id, failure, now=time.time())
-            await self._record(Entry(outcome=outcome, digest=request.digest), None)
+            outcome = failed(request, failure, request, now=time.time())
+            await self._record(Entry(outcome=outcome, digest=request.digest, unit=request.number), None)
             return
         unit = UnitHistory(request.number, self._patience.invalid_answers)
         settled, attempts = await self._try_once(request, unit), 1
@@ -118,7 +121,8 @@ class Asker:
         paid = self._earlier.paid.pop(request.number, None)
         if paid is not None:
             outcome = msgspec.structs.replace(outcome, usage=paid.plus(outcome.usage))
-        await self._record(Entry(settled.came.as_try(request.number), outcome, request.digest), settled.slot)
+        number = request.number
+        await self._record(Entry(settled.came.as_try(number), outcome, request.digest, number), settled.slot)
 
     async def _try_again(self, request: Request, unit: UnitHistory, first: Settled) -> tuple[Settled, int]:
         """Further charged tries, with `first` as tenacity's first attempt. The last one, and how many."""
@@ -150,10 +154,11 @@ class Asker:
 
     async def _try_once(self, request: Request, unit: UnitHistory) -> Settled:
         """One charged try: sent as often as the lane's limits or an outage turn it away, or its answers are invalid."""
+        asked = request
         while True:
-            lease = await self.limiter.admit(self._learning.estimate(request))
+            lease = await self.limiter.admit(self._learning.estimate(asked))
             self._admitted()
-            sent = await self._send(request, lease)
+            sent = await self._send(asked, lease)
             if sent is None:
                 continue
             came, slot = sent
@@ -166,6 +171,8 @@ class Asker:
                 raise SendingStoppedError
             if verdict is Verdict.UNAVAILABLE:
                 await self._stand_aside(request)
+            if verdict is Verdict.REASK and self._patience.tells_errors and came.reply and came.failure:
+                asked = corrected(request, came.reply, came.failure)
 
     async def _send(self, request: Request, lease: Lease) -> tuple[Came, int] | None:
         """What one try brought, and its mark; the lane has taken in what it says of tokens and latency.

@@ -1,10 +1,10 @@
 """Drift: whether what a job asks now is what its earlier run asked, unit by unit.
 
-A unit is its row's number and the digest of what is asked for it. Rows that were appended are no drift: they just
+A unit is its number and the digest of what is asked for it. Rows that were appended are no drift: they just
 run. Units that are gone from the input stay recorded, so that an input cut short by mistake costs nothing.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal
 
 import msgspec
@@ -14,7 +14,8 @@ from batchrunner.records import Row
 from batchrunner.store.bitmap import Bitmap
 
 OnDrift = Literal["stop", "rerun-changed", "keep"]
-Rows = Callable[[Callable[[int], bool]], Iterator[list[Row]]]
+Units = Callable[[Callable[[int], bool]], Iterator[list[Row]]]
+Recorded = Callable[[], Iterable[tuple[int, bytes | None]]]
 
 
 class Drift(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,10 +35,9 @@ class Drift(msgspec.Struct, frozen=True, kw_only=True):
         return f"{len(self.changed):,} changed{first}, {self.new:,} new, {self.gone:,} gone"
 
 
-def compare(
-    rows: Rows, settings: RequestSettings, total: int, recorded: Callable[[], Iterable[tuple[int, bytes | None]]]
-) -> Drift:
-    """Render every recorded unit anew and hold it against its digest. `total`: rows of the input as it is now.
+def compare(units: Units, arms: Sequence[RequestSettings], total: int, recorded: Recorded) -> Drift:
+    """Render every recorded unit anew and hold it against its digest. `total`: units of the input as it is now, in all
+    its `arms`.
 
     Both inputs come in order, so that memory is two bits a unit.
     """
@@ -48,10 +48,10 @@ def compare(
         gone += number >= total
     changed, first = Bitmap(total), None
     digests = iter(recorded())
-    for batch in rows(lambda number: number not in ended):
-        for row in batch:
-            known = next(digest for number, digest in digests if number == row.number)
-            if known != digest_of(row, compose(row, settings), settings):
-                changed.add(row.number)
-                first = row.id if first is None else first
+    for batch in units(lambda number: number not in ended):
+        for unit in batch:
+            known = next(digest for number, digest in digests if number == unit.number)
+            if known != digest_of(unit, compose(unit, arms[unit.arm]), arms[unit.arm]):
+                changed.add(unit.number)
+                first = unit.id if first is None else first
     return Drift(new=total - len(ended), changed=changed, gone=gone, first_changed=first)

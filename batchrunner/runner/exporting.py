@@ -8,6 +8,7 @@ from batchrunner.errors import UsageError
 from batchrunner.runner.about import About, about_known_run
 from batchrunner.runner.published import outcomes
 from batchrunner.sink import prepare_output, write_output
+from batchrunner.source import takes_in
 from batchrunner.store.reading import Reader, read_store
 
 
@@ -30,9 +31,11 @@ def export_run(run_dir: Path, path: Path, *, partial: bool, overwrite: bool) -> 
 def _export(store: Reader, run_dir: Path, path: Path, *, partial: bool, overwrite: bool) -> Exported:
     about = about_known_run(store.fact)
     _check_path(path, about, overwrite=overwrite)
+    if about.sample is not None:
+        store.choose(about.sample.chosen(about.rows), about.arms)
     units = store.units(about.total)
     ended = units.ok + sum(units.failed.values())
-    pending = about.total - ended
+    pending = about.units - ended
     if pending and not partial:
         return Exported(written=None, pending=pending, output=about.output)
     prepare_output(path)
@@ -41,9 +44,10 @@ def _export(store: Reader, run_dir: Path, path: Path, *, partial: bool, overwrit
 
 
 def _check_path(path: Path, about: About, *, overwrite: bool) -> None:
-    for taken, what in ((about.output, "the run's own output"), (about.input, "the run's input")):
-        if _are_the_same(path, Path(taken)):
-            raise UsageError(f"{path} is {what}: name another --output.")
+    if _are_the_same(path, Path(about.output)):
+        raise UsageError(f"{path} is the run's own output: name another --output.")
+    if takes_in(about.input, path):
+        raise UsageError(f"{path} is the run's input, or part of it: name another --output.")
     if path.exists() and not overwrite:
         raise UsageError(f"{path} exists already; name another --output, or say --overwrite.")
 

@@ -2,9 +2,10 @@
 
 import difflib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
-from batchrunner.errors import InputError
+from batchrunner.errors import InputError, UsageError
 from batchrunner.job.load import load_job
 from batchrunner.job.schema import Job
 from batchrunner.store.database import FILE
@@ -30,9 +31,10 @@ def _places(run: Path) -> Iterator[Path]:
     if not run.name:
         return
     yield run_folder_of(run)
-    if run.suffix == ".toml" and run.is_file():
-        yield run_folder_of(load_job(run).output_path)
-    yield run_folder_of(Job(input=str(run)).output_path)
+    with suppress(UsageError):  # an input beside which nothing is
+        if run.suffix == ".toml" and run.is_file():
+            yield run_folder_of(load_job(run).output_path)
+        yield run_folder_of(Job(input=str(run)).output_path)
 
 
 def _told(run: Path, places: list[Path]) -> str:

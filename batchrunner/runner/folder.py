@@ -1,23 +1,28 @@
 """The run folder, opened: locked, compared with the run that was here before, its in-flight marks counted."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from itertools import takewhile
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
 from batchrunner.errors import InputError, StorageError, UsageError
-from batchrunner.runner.drift import Drift, OnDrift
-from batchrunner.runner.preparing import Scanned
+from batchrunner.runner.about import about_run, fact_of_about
+from batchrunner.runner.arms import ASIDE, Renumbering, arms_in, fact_of
+from batchrunner.runner.drift import Drift, OnDrift, Recorded
+from batchrunner.runner.preparing import Prepared, Scanned
 from batchrunner.runner.published import folder_of, layout_in, outcomes, published_in
+from batchrunner.runner.publishing import take_parts_back
 from batchrunner.runner.retrying import Condition, matches
 from batchrunner.sink.atomic import sync_folder
 from batchrunner.store.bitmap import Bitmap
 from batchrunner.store.database import Store, peek
 from batchrunner.store.lock import RunLock
 from batchrunner.store.marks import Marks
+from batchrunner.store.renumbered import RenumberedStore
 
 Resume = Literal["auto", "never", "must"]
 _IDENTITY = "identity"
@@ -45,18 +50,33 @@ class RunFolder:
         self.marks.close()
         self.store.close()
 
-    def begin(self, identity: dict[str, str], compare: Callable[[], Drift], on_drift: OnDrift) -> None:
+    def begin(self, job: Prepared, on_drift: OnDrift) -> None:
         """Take up the earlier run, or begin one.
 
-        Where the input or the request are not those of the earlier run, `compare` says what that means for its
-        units: InputError where some drifted and `on_drift` is "stop".
+        Where the input or the request are not those of the earlier run, its units are held against the job:
+        InputError where some drifted and `on_drift` is "stop". Where the job has other arms they get other numbers.
         """
-        self._see_to_drift(identity, compare, on_drift)
-        marked = set(self.marks.units())
-        reach = max(marked, default=-1) + 1
-        done = Bitmap(reach, self.store.ended(0, reach))
-        self.store.remember(_IN_DOUBT, str(self._in_doubt_before + sum(unit not in done for unit in marked)))
-        self.marks.clear_all()
+        known = self.store.fact(_IDENTITY)
+        earlier = job.identity if known is None else msgspec.json.decode(known, type=dict[str, str])
+        change = Renumbering(arms_in(self.store.fact, earlier), job.known_arms, job.swept)
+        if not change.moves:
+            changed = self._drifted(job, earlier, self.store.digests, on_drift)
+            self._count_in_doubt()
+            self.store.remember(*fact_of(change.after))
+        else:
+            with closing(RenumberedStore(self.path)) as store:
+                store.renumber_by(change.number, change.row)
+                changed = self._drifted(job, earlier, store.digests_to_be, on_drift)
+                self._count_in_doubt()
+                self._renumber(store, change, job.total)
+        if changed:
+            self._renew_output()
+            self.store.reopen(changed)
+        self._remember_identity(job.identity)
+
+    def choose(self, chosen: Bitmap, arms: int) -> None:
+        """Ask these rows alone, each in all its arms; others that were recorded stay so, and are in no output."""
+        self.store.choose(chosen, arms)
 
     def reopen_failed(self, total: int, conditions: Sequence[Condition]) -> int:
         """Make the failed units below `total` that meet every condition pending again; how many."""
@@ -85,10 +105,6 @@ class RunFolder:
     def distrust(self, identity: dict[str, str]) -> None:
         """The input changed while it was read: the next run holds every recorded unit against it."""
         self._remember_identity(identity | {"input": "changed while it was read"})
-
-    def done(self, total: int) -> Bitmap:
-        """The units that have ended."""
-        return Bitmap(total, self.store.ended())
 
     @property
     def owns_output(self) -> bool:
@@ -129,22 +145,41 @@ class RunFolder:
             raise
         self.store.remember(_PUBLISHED, f"{_stamp(self.output)} {content}")
 
-    def _see_to_drift(self, identity: dict[str, str], compare: Callable[[], Drift], on_drift: OnDrift) -> None:
-        """An earlier run without a single answer binds nobody: there is nothing to mix."""
-        known = self.store.fact(_IDENTITY)
-        earlier = identity if known is None else msgspec.json.decode(known, type=dict[str, str])
-        differing = sorted(name for name in identity.keys() | earlier.keys() if identity.get(name) != earlier.get(name))
-        if differing and self.store.holds_answers():
-            drift = compare()
-            if drift and on_drift == "stop":
-                raise InputError(_told(self.output, differing, drift))
-            if on_drift == "rerun-changed":
-                self._renew_output()
-                self.store.reopen(drift.changed)
-        elif differing:
+    def _drifted(self, job: Prepared, earlier: dict[str, str], recorded: Recorded, on_drift: OnDrift) -> Iterable[int]:
+        """The units that are to be asked again, by the numbers that they have, or will have.
+
+        An earlier run without a single answer binds nobody: there is nothing to mix.
+        """
+        now = job.identity
+        differing = sorted(name for name in now.keys() | earlier.keys() if now.get(name) != earlier.get(name))
+        if not differing:
+            return ()
+        if not self.store.holds_answers():
             self._renew_output()
             self.store.reopen_all()
-        self._remember_identity(identity)
+            return ()
+        drift = job.drift_from(lambda: takewhile(lambda unit: unit[0] < ASIDE, recorded()))
+        if drift and on_drift == "stop":
+            raise InputError(_told(self.output, differing, drift))
+        return drift.changed if on_drift == "rerun-changed" else ()
+
+    def _count_in_doubt(self) -> None:
+        """Of the units whose marks an earlier process left, those that have not ended."""
+        marked = set(self.marks.units())
+        reach = max(marked, default=-1) + 1
+        done = Bitmap(reach, self.store.ended(0, reach))
+        self.store.remember(_IN_DOUBT, str(self._in_doubt_before + sum(unit not in done for unit in marked)))
+        self.marks.clear_all()
+
+    def _renumber(self, store: RenumberedStore, change: Renumbering, total: int) -> None:
+        """The units get the numbers that the job's arms give them; whoever reads them learns it at that moment."""
+        self._renew_output()
+        layout = layout_in(self.store)
+        if layout is not None:
+            take_parts_back(self.path, self.output if self.in_parts else folder_of(self.path, layout))
+        about = about_run(self.store.fact)
+        now = {} if about is None else fact_of_about(msgspec.structs.replace(about, total=total))
+        store.renumber({**dict([fact_of(change.after)]), **now})
 
     def _renew_output(self) -> None:
         """Units are about to be asked again: the output stays ours, but is written anew even if as many end alike."""

@@ -48,10 +48,18 @@ class RemadeSource:
         self._make = make
         self._model = model
 
-    def rows(self, skip: Callable[[int], bool], limit: int | None = None) -> Iterator[list[Row]]:
+    def rows(self, skip: Callable[[int], bool], limit: int | None) -> Iterator[list[Row]]:
         """As the source's own."""
         for batch in self._source.rows(skip, limit):
             yield [self._remade(row) for row in batch]
+
+    def size(self) -> int:
+        """As the source's own."""
+        return self._source.size()
+
+    def version(self) -> str:
+        """As the source's own."""
+        return self._source.version()
 
     def scan(self) -> Scan:
         """As the source's own."""

@@ -62,9 +62,11 @@ def _status(run_dir: Path, store: Reader, holder_before: str | None) -> Status:
     about = about_known_run(store.fact)
     holder = holder_before or holder_of(run_dir)
     ended = None if holder else last_ending(store.fact)
+    if about.sample is not None:
+        store.choose(about.sample.chosen(about.rows), about.arms)
     counted, tries = store.units(about.total), list(store.tries())
     failed = sum(counted.failed.values())
-    pending = about.total - counted.ok - failed
+    pending = about.units - counted.ok - failed
     marked = marked_units(run_dir / "marks")
     rates = _rates(store, about) if holder else None
     return Status(
@@ -73,7 +75,7 @@ def _status(run_dir: Path, store: Reader, holder_before: str | None) -> Status:
         state=RUNNING if holder else ended.ending if ended else CUT_OFF,
         worked_on_by=holder,
         began_at=_instant(about.began_at),
-        units=Units(total=about.total, ok=counted.ok, failed=failed, pending=pending),
+        units=Units(total=about.units, ok=counted.ok, failed=failed, pending=pending),
         failed_by_kind=counted.failed,
         in_flight=len(marked) if holder else 0,
         in_doubt=int(store.fact("in_doubt") or 0) + (0 if holder else store.pending_of(marked)),

@@ -9,7 +9,7 @@ Where the output is a folder of parts, one more publishes them; see publisher.
 """
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -35,7 +35,7 @@ from batchrunner.runner.stopping import MaxFailed, Stopping
 from batchrunner.store.bitmap import Bitmap
 from batchrunner.store.database import Store
 from batchrunner.store.marks import Marks
-from batchrunner.store.rows import Entry
+from batchrunner.store.rows import Entry, ended_unit
 from batchrunner.transport.http import HttpTransport
 
 LOOK_AHEAD = 64
@@ -47,17 +47,17 @@ _Item = TypeVar("_Item")
 class Parts:
     """What the loop works with.
 
-    `rows` reads the input without the numbers that its argument wants left out, `ended` are the units that ended in
-    earlier runs, `earlier` what else these left. `lane_of` names a model's lane, `open_lane` opens it and
-    keeps it in the group. `waiting_for_commit`: how many answers may wait for the disk before senders do; `no_room`:
-    why it is too full to go on; `grace_seconds`: for what is in flight when sending stops; `publisher`: of an output
-    in parts; `accept` judges answers, `told` hears of outcomes.
+    `arms` is how each row is asked. `rows` reads the input, as units, without the numbers that its argument wants left
+    out, `ended` are the units that ended in earlier runs, `earlier` what else these left. `lane_of` names a model's
+    lane, `open_lane` opens it and keeps it in the group. `waiting_for_commit`: how many answers may wait for the disk
+    before senders do; `no_room`: why it is too full to go on; `grace_seconds`: for what is in flight when sending
+    stops; `publisher`: of an output in parts; `accept` judges answers, `told` hears of outcomes.
     """
 
     store: Store
     marks: Marks
     transport: HttpTransport
-    settings: RequestSettings
+    arms: Sequence[RequestSettings]
     patience: Patience
     lane_of: Callable[[str], str]
     open_lane: Callable[[str, TaskGroup], OpenLane]
@@ -209,6 +209,7 @@ class Loop:
     async def _feed(self, readers: TaskGroup) -> None:
         """Hand each row to its lane. One that is full while there are others gets a reader of its own from there
         on, so that its trouble is not theirs."""
+        self._open_lanes_of_sweep()
         async for row in self._read(0):
             lane = self._lane_of(row)
             if lane is not None and (lane.asker.stopped is not None or lane.has_reader):
@@ -236,7 +237,7 @@ class Loop:
                     await lane.requests.send(request)
 
     async def _read(self, first: int) -> AsyncIterator[Row]:
-        """The rows from number `first` on that have not ended."""
+        """The units from number `first` on that have not ended, each as its row."""
         batches = self._parts.rows(lambda number: number < first or number in self._parts.ended)
         while batch := await to_thread.run_sync(next, batches, None):
             for row in batch:
@@ -244,17 +245,28 @@ class Loop:
 
     def _lane_of(self, row: Row) -> _LaneAtWork | None:
         """The row's lane, if it has been opened."""
-        model = model_of(row, self._parts.settings)
+        model = model_of(row, self._parts.arms[row.arm])
         return None if model is None else self._lanes.get(self._parts.lane_of(model))
 
     async def _compose(self, row: Row) -> Request | None:
         """The row's request; where there is none, that is recorded."""
-        request = compose(row, self._parts.settings)
+        arm = self._parts.arms[row.arm]
+        if arm.read_file is None:
+            request = compose(row, arm)
+        else:  # it waits for the disk, maybe for long
+            request = await to_thread.run_sync(compose, row, arm)
         if isinstance(request, Request):
             return request if self._parts.accept is None else judged(request, row, self._parts.accept)
-        outcome = failed(row.number, row.id, request, now=time.time())
-        await self._record(Entry(outcome=outcome, digest=digest_of(row, request, self._parts.settings)), None)
+        outcome = failed(row, request, arm, now=time.time())
+        await self._record(Entry(outcome=outcome, digest=digest_of(row, request, arm), unit=row.number), None)
         return None
+
+    def _open_lanes_of_sweep(self) -> None:
+        """Those of several models at once, so that none waits for a unit that comes behind a full lane's."""
+        models = {self._parts.lane_of(arm.model): arm.model for arm in self._parts.arms if arm.model is not None}
+        if len(models) > 1:
+            for model in models.values():
+                self._open_lane(model)
 
     def _open_lane(self, model: str) -> _LaneAtWork:
         opened = self._parts.open_lane(model, self._keepers)
@@ -287,7 +299,8 @@ class Loop:
 
     async def _record(self, entry: Entry, slot: int | None) -> None:
         if entry.outcome is not None:
-            self._stop_by_itself(self._stopping.take(entry.outcome, asked=entry.tried is not None))
+            number = ended_unit(entry, entry.outcome)
+            self._stop_by_itself(self._stopping.take(number, entry.outcome, asked=entry.tried is not None))
             if self._stopping.not_to_blame:  # they will be pending again
                 self._give_up_publishing()
         await self._recorder.record(entry, slot)

@@ -7,10 +7,11 @@ from functools import lru_cache
 import msgspec
 
 from batchrunner.chat.reply import emptiness, understand
+from batchrunner.chat.request import RequestSettings
 from batchrunner.chat.verdict import UNPAID
 from batchrunner.limits.hints import Refusal, read_refusal, retry_after_seconds
 from batchrunner.limits.spans import gateway_time
-from batchrunner.records import Broken, ErrorColumn, Failure, HttpReply, Kind, Outcome, Reply, Request, Try, Usage
+from batchrunner.records import Broken, ErrorColumn, Failure, HttpReply, Kind, Outcome, Reply, Request, Row, Try, Usage
 
 Check = Callable[[Reply], Reply | Failure]
 _NOT_COUNTED = UNPAID | {Kind.UNAVAILABLE}  # a 500 may have come after the tokens were counted
@@ -102,14 +103,17 @@ def answered(request: Request, came: Came, attempts: int) -> Outcome:
     assert reply is not None  # noqa: S101 - the caller has looked
     return Outcome(
         id=request.id,
-        row=request.number,
+        row=request.row,
         status="ok",
         response=reply.text,
         tool_calls=reply.tool_calls,
+        parsed=reply.parsed,
         reasoning=reply.reasoning,
         finish_reason=reply.finish_reason,
         usage=reply.usage,
         model=reply.model or request.model,
+        variant=request.variant,
+        sample=request.sample,
         attempts=attempts,
         latency_s=round(came.latency_s, 4),
         first_token_s=came.first_token_s,
@@ -118,27 +122,36 @@ def answered(request: Request, came: Came, attempts: int) -> Outcome:
     )
 
 
-def failed(number: int, unit_id: str, failure: Failure, *, now: float) -> Outcome:
-    """The outcome of a unit that failed before anything was sent for it."""
+def failed(of: Row | Request, failure: Failure, arm: RequestSettings | Request, *, now: float) -> Outcome:
+    """The outcome of a unit that failed before anything was sent for it; `arm` says of which variant and sample."""
     return Outcome(
-        id=unit_id,
-        row=number,
+        id=of.id,
+        row=of.row,
         status="failed",
         error=ErrorColumn(kind=failure.kind, status=failure.status, message=failure.message),
+        variant=arm.variant,
+        sample=arm.sample,
         finished_at=timestamp(now),
     )
 
 
 def failed_after(request: Request, came: Came, attempts: int) -> Outcome:
-    """The outcome of a unit whose last try failed; what was paid for it all the same is kept."""
+    """The outcome of a unit whose last try failed; what was paid for all the same is kept: usage, and the answer."""
     assert came.failure is not None  # noqa: S101 - the caller has looked
-    outcome = failed(request.number, request.id, came.failure, now=came.sent_at + came.latency_s)
+    outcome = failed(request, came.failure, request, now=came.sent_at + came.latency_s)
+    outcome = msgspec.structs.replace(
+        outcome, model=request.model, attempts=attempts, latency_s=round(came.latency_s, 4), usage=came.usage
+    )
+    reply = came.reply
+    if reply is None:
+        return outcome
     return msgspec.structs.replace(
         outcome,
-        model=request.model,
-        attempts=attempts,
-        latency_s=round(came.latency_s, 4),
-        usage=came.usage,
+        response=reply.text or None,
+        tool_calls=reply.tool_calls,
+        reasoning=reply.reasoning,
+        finish_reason=reply.finish_reason,
+        request_id=reply.request_id,
     )
 
 

@@ -1,21 +1,25 @@
-"""What is asked of the input, settled before anything is sent: the rows, the template, what the run is about."""
+"""What is asked of the input, settled before anything is sent: the rows, in which ways, what the run is about."""
 
-import difflib
-import hashlib
 import time
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
 from batchrunner.chat.request import RequestSettings
+from batchrunner.chat.shapes import with_seed_of
 from batchrunner.errors import InputError, UsageError
 from batchrunner.job.schema import Job
+from batchrunner.job.sweep import Arm, arms_of, swept_in
 from batchrunner.records import Row
-from batchrunner.runner.drift import Drift, compare
+from batchrunner.runner.arms import KnownArm, known_arms
+from batchrunner.runner.drift import Drift, Recorded, compare
 from batchrunner.runner.hooks import MakeRequest, RemadeSource
-from batchrunner.source import Source, open_source
-from batchrunner.source.template import Template, compile_template, missing_columns
+from batchrunner.runner.identity import identity_of
+from batchrunner.runner.phrasing import phrase
+from batchrunner.runner.sampling import Sample
+from batchrunner.sink.parts import part_name, suffix_of
+from batchrunner.source import Source, open_source, takes_in
+from batchrunner.store.bitmap import Bitmap
 
 LOOKED_AT = 100
 
@@ -29,71 +33,128 @@ class Scanned(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True):
-    """An input that can be asked. `total`: how many of its rows are; `identity`: what makes answers of two runs
-    comparable; `stamp`: the file's size and time of change (ns) before it was read."""
+    """An input that can be asked. `rows`: how many of its rows are looked at; `chosen`: those of them that are asked,
+    all where it is None; `arms`: in which ways each of them is, and `settings` what each way says of a request;
+    `identity`: what makes answers of two runs comparable; `version`: of its files before they were read."""
 
-    path: Path
-    stamp: tuple[int, int]
-    source: Source
-    settings: RequestSettings
+    version: str
+    source: Source | RemadeSource
+    settings: tuple[RequestSettings, ...]
     scanned: Scanned
-    total: int
+    arms: tuple[Arm, ...]
+    rows: int
+    sample: Sample | None
+    chosen: Bitmap | None
     identity: dict[str, str]
+
+    @property
+    def total(self) -> int:
+        """Units of the rows that are looked at; their numbers are below it."""
+        return self.rows * len(self.arms)
+
+    @property
+    def asked(self) -> int:
+        """How many units are asked."""
+        return self.total if self.chosen is None else len(self.chosen) * len(self.arms)
+
+    @property
+    def known_arms(self) -> list[KnownArm]:
+        """The arms, as the run folder remembers them."""
+        return known_arms(self.arms)
+
+    @property
+    def swept(self) -> tuple[str, ...]:
+        """What differs between variants, by name."""
+        return self.settings[0].swept
+
+    @property
+    def words_of_sample(self) -> str:
+        """Tells an output of a sample from one of another with as many rows."""
+        return "" if self.sample is None else f" of {self.rows} by seed {self.sample.seed}"
+
+    def unasked(self, ended: Iterable[int]) -> Bitmap:
+        """The units that are not to be asked: those that have ended, and those of rows that were not chosen."""
+        found, arms = Bitmap(self.total), len(self.arms)
+        if self.chosen is not None and arms == 1:
+            found = self.chosen.others()
+        elif self.chosen is not None:
+            for row in self.chosen.others():
+                for number in range(row * arms, (row + 1) * arms):
+                    found.add(number)
+        for number in ended:
+            found.add(number)
+        return found
+
+    def units(self, skip: Callable[[int], bool], rows: int) -> Iterator[list[Row]]:
+        """Batches of units, each as its row, in order: of the input's first `rows` those whose numbers `skip` does not
+        want left out. A row is read once for all its units."""
+        arms = len(self.arms)
+        if arms == 1:
+            return self.source.rows(skip, rows)
+        batches = self.source.rows(lambda row: all(map(skip, range(row * arms, (row + 1) * arms))), rows)
+        return ([unit for row in batch for unit in _units_of(row, arms, skip)] for batch in batches)
+
+    def moved_to(self, place: str) -> "Prepared":
+        """The same, its input having been moved."""
+        source = open_source(place)
+        return msgspec.structs.replace(self, source=source, version=source.version())
 
     def is_changed(self) -> bool:
         """Whether the input's bytes are others by now; they are read where its time of change is another."""
         try:
-            return _stamp(self.path) != self.stamp and self.source.fingerprint() != self.scanned.fingerprint
+            return self.source.version() != self.version and self.source.fingerprint() != self.scanned.fingerprint
         except (OSError, InputError):
             return True
 
-    def drift_from(self, recorded: Callable[[], Iterable[tuple[int, bytes | None]]]) -> Drift:
+    def drift_from(self, recorded: Recorded) -> Drift:
         """What differs from the units that an earlier run recorded."""
         rows = self.scanned.rows
-        return compare(lambda skip: self.source.rows(skip, rows), self.settings, rows, recorded)
+        return compare(lambda skip: self.units(skip, rows), self.settings, rows * len(self.arms), recorded)
 
 
 def prepare(
-    job: Job, *, limit: int | None, base_url: str, known: Scanned | None, make: MakeRequest | None = None
+    job: Job,
+    *,
+    limit: int | None,
+    sample: Sample | None,
+    base_url: str,
+    known: Scanned | None,
+    make: MakeRequest | None = None,
 ) -> Prepared:
     """Read the input once; where its bytes are those of `known`, they are hashed only. `make` makes the requests.
 
     UsageError or InputError for what no row could survive.
     """
-    if job.output_path.exists() and job.input_path.exists() and job.output_path.samefile(job.input_path):
-        raise UsageError(f"{job.output_path} is the input: name another --output.")
-    template = compile_template(job.request.prompt) if job.request.prompt is not None else None
+    output = job.output_path
+    if takes_in(job.input, output / part_name(0, suffix_of(output)) if job.output_is_folder else output):
+        raise UsageError(f"{job.output_path} is, or would be, part of the input: name another --output.")
+    arms = arms_of(job.request, job.sweep)
     source = _source(job, make)
     first = next(source.rows(lambda _: False, LOOKED_AT), [])
-    if template is not None:
-        _check_columns(template, first)
-    _check_model(job, template, first)
-    stamp = _stamp(job.input_path)
-    scanned = _scanned(source, stamp[0], known)
-    settings = RequestSettings(
-        model=job.request.model,
-        base_url=base_url,
-        params=job.request.params,
-        system=job.request.system,
-        render=template.render if template else None,
-        stream=job.request.stream,
-    )
+    settings = _settings(job, arms, first, base_url)
+    _check_sweep(job, settings, first)
+    _check_model(job, settings, first)
+    version = source.version()
+    scanned = _scanned(source, known)
+    rows = scanned.rows if limit is None else min(scanned.rows, limit)
     return Prepared(
-        path=job.input_path,
-        stamp=stamp,
+        version=version,
         source=source,
         settings=settings,
         scanned=scanned,
-        total=scanned.rows if limit is None else min(scanned.rows, limit),
-        identity=_identity(job, scanned.fingerprint, base_url) | _identity_of(make),
+        arms=arms,
+        rows=rows,
+        sample=sample,
+        chosen=None if sample is None else sample.chosen(rows),
+        identity=identity_of(job, scanned.fingerprint, base_url) | _identity_of(make),
     )
 
 
-def _source(job: Job, make: MakeRequest | None) -> Source:
-    source = open_source(job.input_path)
+def _source(job: Job, make: MakeRequest | None) -> Source | RemadeSource:
+    source = open_source(job.input)
     if make is None:
         return source
-    if job.request.prompt is not None:
+    if job.request.prompt is not None or job.request.messages or "prompt" in job.sweep:
         raise UsageError("A prompt template and a function that makes the requests both say what is asked.")
     return RemadeSource(source, make, job.request.model)
 
@@ -103,48 +164,59 @@ def _identity_of(make: MakeRequest | None) -> dict[str, str]:
     return {} if make is None else {"function that makes the requests": str(time.time_ns())}
 
 
-def _stamp(path: Path) -> tuple[int, int]:
-    status = path.stat()
-    return status.st_size, status.st_mtime_ns
+def _settings(job: Job, arms: Sequence[Arm], first: list[Row], base_url: str) -> tuple[RequestSettings, ...]:
+    """What each arm says of a request. The samples of a variant share its templates."""
+    swept = swept_in(job.sweep)
+    phrased: dict[int, RequestSettings] = {}
+    for arm in arms:
+        if id(arm.request) not in phrased:
+            variant = msgspec.structs.replace(job, request=arm.request)
+            phrased[id(arm.request)] = phrase(variant, first, base_url=base_url)
+    return tuple(_of_arm(phrased[id(arm.request)], arm, swept) for arm in arms)
 
 
-def _scanned(source: Source, size: int, known: Scanned | None) -> Scanned:
+def _of_arm(variant: RequestSettings, arm: Arm, swept: tuple[str, ...]) -> RequestSettings:
+    params = dict(sorted(with_seed_of(arm.sample or 0, variant.params).items()))  # wherever they stand
+    return msgspec.structs.replace(variant, params=params, variant=arm.variant, sample=arm.sample, swept=swept)
+
+
+def _units_of(row: Row, arms: int, skip: Callable[[int], bool]) -> Iterator[Row]:
+    """The row once for each of its units that is wanted."""
+    first = row.number * arms
+    for number in range(first, first + arms):
+        if not skip(number):
+            yield Row(number=number, id=row.id, columns=row.columns, failure=row.failure, arms=arms)
+
+
+def _scanned(source: Source | RemadeSource, known: Scanned | None) -> Scanned:
+    size = source.size()
     if known is not None and known.size == size and known.fingerprint == source.fingerprint():
         return known
     scan = source.scan()
     return Scanned(fingerprint=scan.fingerprint, size=size, rows=scan.rows)
 
 
-def _check_columns(template: Template, rows: list[Row]) -> None:
-    missing = sorted(missing_columns(template, rows))
-    if not missing:
-        return
-    known = sorted({name for row in rows for name in row.columns})
-    near = difflib.get_close_matches(missing[0], known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"its columns are: {', '.join(known) or 'none'}."
-    raise UsageError(f"The template needs the column {missing[0]!r}, which the input does not have; {hint}")
+def _bodies_speak(settings: Sequence[RequestSettings], rows: list[Row]) -> bool:
+    """Whether rows bring whole bodies."""
+    return all(arm.render is None for arm in settings) and any("body" in row.columns for row in rows)
 
 
-def _check_model(job: Job, template: Template | None, rows: list[Row]) -> None:
-    bodies_speak = template is None and any("body" in row.columns for row in rows)
-    if job.request.model is None and rows and not bodies_speak:
+def _check_model(job: Job, settings: Sequence[RequestSettings], rows: list[Row]) -> None:
+    own = "model" in settings[0].row_params and any("model" in row.columns for row in rows)
+    rows_speak = own or _bodies_speak(settings, rows)
+    models = {arm.model for arm in settings}
+    if None in models and rows and not rows_speak:
         raise UsageError("No model is named: say which with --model org/model, or `model` in [request].")
-    others = [name for name in job.limits.models if name != job.request.model]
-    if others and not bodies_speak and job.request.model not in job.limits.models:
-        raise UsageError(f'[limits."{others[0]}"] is for a model that is not asked; the model is {job.request.model}.')
+    others = [name for name in job.limits.models if name not in (*models, *job.limits.of_profile)]
+    if others and not rows_speak and models.isdisjoint(job.limits.models):
+        asked = ", ".join(sorted(filter(None, models)))
+        raise UsageError(f'[limits."{others[0]}"] is for a model that is not asked; the model is {asked}.')
 
 
-def _identity(job: Job, fingerprint: str, base_url: str) -> dict[str, str]:
-    """The parts whose change makes an earlier run another one. Not the key, limits or time-outs, nor streams."""
-    request = msgspec.to_builtins(job.request)
-    del request["stream"]
-    encoded = {name: msgspec.json.encode(value, order="sorted").decode() for name, value in request.items()}
-    return {
-        "input": fingerprint,
-        "base_url": base_url,
-        **{name: value if len(value) <= 200 else _digest(value) for name, value in encoded.items()},  # noqa: PLR2004
-    }
-
-
-def _digest(text: str) -> str:
-    return "sha256 " + hashlib.sha256(text.encode()).hexdigest()
+def _check_sweep(job: Job, settings: Sequence[RequestSettings], rows: list[Row]) -> None:
+    swept = swept_in(job.sweep)
+    if swept and _bodies_speak(settings, rows):
+        raise UsageError(
+            f"The rows have a `body` each, which is sent as written: [sweep] can't change their {', '.join(swept)}; "
+            "`samples` it may have."
+        )

@@ -11,6 +11,7 @@ Refused: parts of an earlier run that were taken away or changed, for they hold 
 import os
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 
@@ -55,10 +56,12 @@ class GivenUpError(Exception):
 class PartedOutput:
     """The folder of parts of a run that works in `run_dir`, over a connection of its own. Used by one thread at a
     time, after `take_up`. `given_up` may be set by any: what is being written is dropped then. `overwrite` allows to
-    replace files of the parts' names that are not ours."""
+    replace files of the parts' names that are not ours. `taken_back`: it is not whole, though nothing is to be
+    written."""
 
     def __init__(self, run_dir: Path, folder: Path, *, total: int, part_rows: int | None, overwrite: bool) -> None:
         self.given_up = False
+        self.taken_back = False
         self.part_rows = part_rows or PART_ROWS
         self._asked_rows = part_rows
         self._run_dir = run_dir
@@ -109,6 +112,11 @@ class PartedOutput:
         self.given_up = False
         for index in sorted(self._to_write):
             self.publish(index)
+
+    @property
+    def has_published(self) -> bool:
+        """Whether there is any part."""
+        return bool(self._published)
 
     def close(self) -> None:
         """Close the connection."""
@@ -212,7 +220,8 @@ class PartedOutput:
 
     def _write_manifest(self, *, without: int | None = None) -> None:
         parts = [self._published[index].part for index in sorted(self._published) if index != without]
-        manifest = Manifest(total_units=self._total, part_rows=self.part_rows, complete=not self._to_write, parts=parts)
+        complete = not (self._to_write or self.taken_back)
+        manifest = Manifest(total_units=self._total, part_rows=self.part_rows, complete=complete, parts=parts)
         write_manifest(self._folder, manifest)
 
     def _let_go(self, first: int, end: int) -> None:
@@ -221,6 +230,15 @@ class PartedOutput:
             began = time.monotonic()
             self._store.let_go(start, min(start + _AT_ONCE, end))
             time.sleep(time.monotonic() - began)
+
+
+def take_parts_back(run_dir: Path, folder: Path) -> None:
+    """Bring the rows of all parts back into the run store, and take the parts away: their units are to get other
+    numbers. Whoever is killed in the middle of it leaves parts that are whole."""
+    with closing(PartedOutput(run_dir, folder, total=0, part_rows=None, overwrite=False)) as parts:
+        if parts.has_published:
+            parts.taken_back = True
+            parts.take_up()
 
 
 def _lost(path: Path) -> StorageError:

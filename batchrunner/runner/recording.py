@@ -16,7 +16,7 @@ from batchrunner.report.tally import Tally
 from batchrunner.runner.hooks import Tell
 from batchrunner.store.database import Store
 from batchrunner.store.marks import Marks
-from batchrunner.store.rows import Entry
+from batchrunner.store.rows import Entry, ended_unit
 
 _NAMED = 20
 
@@ -110,7 +110,7 @@ class Recorder:
             self.tally.add(entry.tried, entry.outcome)
             if slot is not None:
                 self._marks.clear(slot)
-        self._committed(entry.outcome.row for entry, _ in group if entry.outcome is not None)
+        self._committed(ended_unit(entry, entry.outcome) for entry, _ in group if entry.outcome is not None)
         if self._told is not None:
             await self._told([entry.outcome for entry, _ in group if entry.outcome is not None])
 

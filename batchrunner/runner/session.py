@@ -1,7 +1,6 @@
 """One run of one job from end to end: what it opens and closes around the loop, and the output it leaves."""
 
 import os
-import signal
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing, contextmanager
@@ -15,10 +14,10 @@ from anyio import to_thread
 
 from batchrunner.chat.stream import Fold
 from batchrunner.errors import InputError, UsageError
-from batchrunner.job.schema import Job
+from batchrunner.job.schema import Job, is_url
 from batchrunner.limits.account import Book
 from batchrunner.report.bounds import LaneUse
-from batchrunner.report.summary import ThisRun, this_run
+from batchrunner.report.summary import ThisRun, Variant, this_run, variant_of
 from batchrunner.report.tally import Tally
 from batchrunner.runner.about import About, Ended, about_run, remember_about, remember_ending
 from batchrunner.runner.asking import Earlier, Patience
@@ -33,6 +32,9 @@ from batchrunner.runner.published import outcomes
 from batchrunner.runner.publisher import Publisher
 from batchrunner.runner.publishing import PartedOutput
 from batchrunner.runner.retrying import Condition
+from batchrunner.runner.sampling import Sample
+from batchrunner.runner.signals import Signals
+from batchrunner.runner.spooling import keep
 from batchrunner.runner.stopping import MaxFailed
 from batchrunner.sink import prepare_output, write_output
 from batchrunner.store.bitmap import Bitmap
@@ -53,11 +55,13 @@ Watch = Callable[[Loop, int, int], Show]
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What a run is told beside its job. `identity_url` stands for the base URL where that changes from run to run;
     `arguments` are remembered, for others to go on with; failed units that meet every condition of `retry` are asked
-    again, none where it is None. `hooks` are of the program that runs the job."""
+    again, none where it is None; `spool` is the input where that came from standard input, to be kept in the run
+    folder; `headers` go with every try; `hooks` are of the program that runs the job."""
 
     run_dir: Path
     state_dir: Path
     limit: int | None = None
+    sample: Sample | None = None
     resume: Resume = "auto"
     overwrite: bool = False
     ca_bundle: Path | None = None
@@ -72,12 +76,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     arguments: tuple[str, ...] = ()
     retry: tuple[Condition, ...] | None = None
     part_rows: int | None = None
+    spool: Path | None = None
+    headers: dict[str, str | Secret] = {}
     hooks: Hooks = Hooks()
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
     """How a run ended and what stands in its store. `total`: units of the job; `in_doubt`: over all its runs;
-    `reopened`: failed units that were to be asked again."""
+    `variants`: those of the sweep; `reopened`: failed units that were to be asked again."""
 
     ending: Ending
     total: int
@@ -85,11 +91,13 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     usage_by_day: dict[str, DayUsage]
     in_doubt: int
     this_run: ThisRun
+    variants: list[Variant]
     reopened: int = 0
 
 
-async def run_job(job: Job, settings: Settings, *, key: Secret, watch: Watch) -> Result:
+async def run_job(job: Job, settings: Settings, *, key: Secret, watch: Watch, signals: Signals | None = None) -> Result:
     """Run the job to its end. `watch(loop, done before, total)` runs beside the loop and is cancelled with it.
+    `signals`: who listens to them already, where several jobs run at the same time.
 
     Raises BatchrunnerError for what stops a run before or beside its rows.
     """
@@ -97,13 +105,22 @@ async def run_job(job: Job, settings: Settings, *, key: Secret, watch: Watch) ->
     in_parts = job.output_is_folder
     if settings.part_rows is not None and not in_parts:
         raise UsageError("--part-rows is for an output in parts: a folder, named with / at its end.")
+    if settings.sample is not None and in_parts:
+        raise UsageError("--sample makes an output in one file: name one, without / at its end.")
     prepare_output(job.output_path, in_parts=in_parts)
     identity_url = settings.identity_url or job.gateway.base_url
     refuse_network(settings.run_dir, "--run-dir")
     refuse_network(settings.state_dir, "--state-dir")
     known = None if settings.resume == "never" else scanned_before(settings.run_dir)
     prepared = await to_thread.run_sync(
-        lambda: prepare(job, limit=settings.limit, base_url=identity_url, known=known, make=settings.hooks.request)
+        lambda: prepare(
+            job,
+            limit=settings.limit,
+            sample=settings.sample,
+            base_url=identity_url,
+            known=known,
+            make=settings.hooks.request,
+        )
     )
     opened = open_run_folder(
         settings.run_dir,
@@ -114,13 +131,20 @@ async def run_job(job: Job, settings: Settings, *, key: Secret, watch: Watch) ->
     )
     with opened as folder:
         check_room(settings.run_dir, job.output_path.parent)
-        folder.begin(prepared.identity, lambda: prepared.drift_from(folder.store.digests), settings.on_drift)
+        await to_thread.run_sync(folder.begin, prepared, settings.on_drift)
+        if settings.spool is not None:
+            job = msgspec.structs.replace(job, input=str(keep(settings.spool, folder.path)))
+            prepared = prepared.moved_to(job.input)
         folder.remember_scanned(prepared.scanned)
-        _remember_about(folder, job, settings, prepared.total)
+        if prepared.chosen is not None:
+            folder.choose(prepared.chosen, len(prepared.arms))
+        _remember_about(folder, job, settings, prepared)
         reopened = 0 if settings.retry is None else folder.reopen_failed(prepared.total, settings.retry)
         with _parted(folder, prepared.total, settings) as parts:
             publisher = None if parts is None else Publisher(parts, await to_thread.run_sync(parts.take_up))
-            run = _Run(job=job, settings=settings, prepared=prepared, folder=folder, publisher=publisher)
+            run = _Run(
+                job=job, settings=settings, prepared=prepared, folder=folder, publisher=publisher, signals=signals
+            )
             result = await run.to_its_end(key, watch, write=parts.finish if parts else run.write_file)
         return msgspec.structs.replace(result, reopened=reopened)
 
@@ -133,6 +157,7 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
     prepared: Prepared
     folder: RunFolder
     publisher: Publisher | None
+    signals: Signals | None
 
     async def to_its_end(self, key: Secret, watch: Watch, *, write: Callable[[], None]) -> Result:
         """Ask, and `write` the output, or what is left of it, once no unit is pending."""
@@ -141,8 +166,8 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
         tally, lanes, ending = await self._ask_pending(key, watch)
         if tally.units and await to_thread.run_sync(self.prepared.is_changed):
             folder.distrust(self.prepared.identity)
-        totals = folder.store.totals(total)
-        if totals.ok + totals.failed == total:
+        totals = folder.store.totals(total, len(self.prepared.arms))
+        if totals.ok + totals.failed == self.prepared.asked:
             await to_thread.run_sync(write)
             ending = Ending(end=End.SOME_FAILED if totals.failed else End.ANSWERED, message="")
         if ending is None:
@@ -150,18 +175,27 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
         remember_ending(_ended(ending), folder.store.remember)
         return Result(
             ending=ending,
-            total=total,
+            total=self.prepared.asked,
             totals=totals,
             usage_by_day=totals.by_day,
             in_doubt=folder.in_doubt,
             this_run=this_run(tally, time.monotonic() - began, lanes),
+            variants=await to_thread.run_sync(self._variants),
         )
+
+    def _variants(self) -> list[Variant]:
+        if not self.job.sweep:
+            return []
+        first = [arm for arm in self.prepared.arms if not arm.sample]
+        samples = len(self.prepared.arms) // len(first)
+        sums = self.folder.store.by_variant(self.prepared.total, variants=len(first), samples=samples)
+        return [variant_of(arm.variant, arm.request.model, one) for arm, one in zip(first, sums, strict=True)]
 
     def write_file(self) -> None:
         """Write the output in one file, unless it stands there as it was written."""
         folder, total = self.folder, self.prepared.total
         ended, ok = folder.store.count(0, total)
-        content = f"{ok} ok {ended - ok} failed"
+        content = f"{ok} ok {ended - ok} failed{self.prepared.words_of_sample}"
         if folder.is_published(content):
             return
         with folder.publishing(content):
@@ -169,9 +203,10 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
 
     async def _ask_pending(self, key: Secret, watch: Watch) -> tuple[Tally, list[LaneUse], Ending | None]:
         """Ask for every unit that has not ended; with none left, no connection is opened."""
-        if self.folder.store.count(0, self.prepared.total)[0] == self.prepared.total:
+        ended = self.folder.store.count(0, self.prepared.total)[0]
+        if ended == self.prepared.asked:
             return Tally(), [], None
-        done = self.folder.done(self.prepared.total)
+        done = self.prepared.unasked(self.folder.store.ended())
         gateway = self.job.gateway
         with closing(Book(self.settings.state_dir)) as book:
             lanes = LaneOpener(
@@ -188,13 +223,13 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
                 auth_scheme=gateway.auth_scheme,
                 timeout_seconds=self.job.retry.timeout,
                 ca_bundle=self.settings.ca_bundle,
+                more_headers=self.settings.headers,
             )
             with closing(lanes):
                 async with transport:
                     loop = Loop(self._parts(transport, lanes, done))
-                    ending = await _watched(
-                        loop, partial(watch, loop, len(done), self.prepared.total), self.settings.hooks
-                    )
+                    show = partial(watch, loop, ended, self.prepared.asked)
+                    ending = await _watched(loop, show, self.signals, listens=self.settings.hooks.heeds_signals)
                     return loop.tally, lanes.uses(), ending
 
     def _parts(self, transport: HttpTransport, lanes: LaneOpener, done: Bitmap) -> Parts:
@@ -203,16 +238,17 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
             store=self.folder.store,
             marks=self.folder.marks,
             transport=transport,
-            settings=self.prepared.settings,
+            arms=self.prepared.settings,
             patience=Patience(
                 attempts=self.job.retry.attempts,
                 invalid_answers=self.job.retry.invalid_answers,
+                tells_errors=self.job.retry.tell_errors,
                 max_outage_seconds=self.settings.max_outage_seconds,
                 waits_for_quota=self.settings.on_daily_limit == "wait",
             ),
             lane_of=lanes.lane_of,
             open_lane=lanes.open,
-            rows=lambda skip: self.prepared.source.rows(skip, self.prepared.total),
+            rows=lambda skip: self.prepared.units(skip, self.prepared.rows),
             ended=done,
             earlier=Earlier(answered=self.folder.store.holds_answers(), paid=self.folder.store.paid_for_pending()),
             max_failed=self.settings.max_failed,
@@ -225,23 +261,20 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-async def _watched(loop: Loop, watch: Callable[[], Show], hooks: Hooks) -> Ending | None:
+async def _watched(loop: Loop, watch: Callable[[], Show], heard: Signals | None, *, listens: bool) -> Ending | None:
     """The loop, with what shows its progress and what hears signals beside it."""
+    signals = heard or Signals()
     async with anyio.create_task_group() as beside:
         beside.start_soon(watch)
-        if hooks.heeds_signals:
-            beside.start_soon(_stop_on_signal, loop)
-        ending = await loop.run()
+        if heard is None and listens:
+            beside.start_soon(signals.listen)
+        signals.will_stop(loop)
+        try:
+            ending = await loop.run()
+        finally:
+            signals.forget(loop)
         beside.cancel_scope.cancel()
     return ending
-
-
-async def _stop_on_signal(loop: Loop) -> None:
-    ends = {signal.SIGINT: End.INTERRUPTED, signal.SIGTERM: End.TERMINATED}
-    with anyio.open_signal_receiver(*ends) as signals:
-        async for number in signals:
-            end = ends[number]
-            loop.stop(Ending(end=end, message=end.value))
 
 
 @contextmanager
@@ -257,16 +290,18 @@ def _parted(folder: RunFolder, total: int, settings: Settings) -> Iterator[Parte
         yield parts
 
 
-def _remember_about(folder: RunFolder, job: Job, settings: Settings, total: int) -> None:
+def _remember_about(folder: RunFolder, job: Job, settings: Settings, prepared: Prepared) -> None:
     earlier, now = about_run(folder.store.fact), time.time()
     about = About(
         arguments=settings.arguments,
         folder=os.getcwd(),  # noqa: PTH109 - the same, as text
-        input=str(job.input_path.absolute()),
+        input=job.input if is_url(job.input) else str(Path(job.input).absolute()),
         output=str(job.output_path.absolute()),
-        total=total,
+        total=prepared.total,
+        arms=len(prepared.arms),
         began_at=now if earlier is None else earlier.began_at,
         started_at=now,
+        sample=settings.sample,
     )
     remember_about(about, folder.store.remember)
 

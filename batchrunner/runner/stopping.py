@@ -40,8 +40,8 @@ class Stopping:
         self._alike: list[int] = []
         self._kind: str | None = None
 
-    def take(self, outcome: Outcome, *, asked: bool) -> Ending | None:
-        """A unit has ended, `asked` of the gateway or not; why the run stops, if it does."""
+    def take(self, number: int, outcome: Outcome, *, asked: bool) -> Ending | None:
+        """The unit of this number has ended, `asked` of the gateway or not; why the run stops, if it does."""
         self._finished += 1
         if outcome.error is None:
             self._differing = True
@@ -50,7 +50,7 @@ class Stopping:
         if asked and not self._differing:
             self._differing = self._kind not in (None, outcome.error.kind)
             self._kind = outcome.error.kind
-            self._alike.append(outcome.row)
+            self._alike.append(number)
         return self._all_alike() or self._too_many()
 
     def _all_alike(self) -> Ending | None:

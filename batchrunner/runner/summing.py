@@ -33,6 +33,7 @@ def summary_of(job: Job, result: Result) -> Summary:
         usage=usage_of(totals),
         usage_by_day=result.usage_by_day,
         this_run=result.this_run,
+        variants=result.variants,
     )
 
 

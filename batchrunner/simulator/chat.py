@@ -1,7 +1,7 @@
 """The JSON of chat completions, in and out: what a request asks for, and an answer in OpenAI's shape."""
 
 from hashlib import sha256
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
@@ -36,6 +36,9 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     max_completion_tokens: Positive | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
+    response_format: dict[str, Any] | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,9 +47,22 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     total_tokens: int
 
 
-class Spoken(msgspec.Struct, frozen=True, kw_only=True):
-    role: str = "assistant"
-    content: str = ""
+class Function(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    arguments: str
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True, tag="function", tag_field="type"):
+    """A call of a tool."""
+
+    id: str
+    function: Function
+
+
+class Spoken(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="assistant", tag_field="role"):
+    content: str | None
+    refusal: str | None = None
+    tool_calls: tuple[Call, ...] | None = None
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,9 +118,9 @@ def wants_usage(request: ChatRequest) -> bool:
     return request.stream_options is not None and bool(request.stream_options.include_usage)
 
 
-def completion(*, number: int, created: int, model: str, content: str, finish: str, usage: Usage) -> bytes:
+def completion(*, number: int, created: int, model: str, spoken: Spoken, finish: str, usage: Usage) -> bytes:
     """The body of an answer."""
-    choice = Choice(message=Spoken(content=content), finish_reason=finish)
+    choice = Choice(message=spoken, finish_reason=finish)
     return _encoder.encode(
         Completion(id=f"chatcmpl-sim-{number}", created=created, model=model, choices=(choice,), usage=usage)
     )

@@ -13,7 +13,8 @@ import msgspec
 
 from batchrunner.simulator import chat, dialect, script
 from batchrunner.simulator.access import Access
-from batchrunner.simulator.chat import ChatRequest
+from batchrunner.simulator.answers import answer
+from batchrunner.simulator.chat import ChatRequest, Spoken
 from batchrunner.simulator.dialect import Answer, HeaderDialect
 from batchrunner.simulator.ledger import CLIENT_LEFT, OK, PAID_FAULTS, Arrival, Ledger, Summary
 from batchrunner.simulator.meter import (
@@ -57,7 +58,7 @@ class Visit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """A request that was taken: `number` is that of its ledger entry, `text` the prompt that is echoed.
+    """A request that was taken: `number` is that of its ledger entry.
 
     `streams`: its answer is written piece by piece, `tells_usage` with what it costs.
     """
@@ -66,7 +67,7 @@ class Service:
     lane: Lane
     cost: Cost
     fate: Fate
-    text: str
+    spoken: Spoken
     finish_reason: str
     streams: bool = False
     tells_usage: bool = False
@@ -153,7 +154,7 @@ class Desk:
             case Fault.NOT_JSON:
                 return Answer(body=dialect.HTML, content_type="text/html", headers=headers)
             case _:
-                body = _completion(service, _content(service), now)
+                body = _completion(service, _said(service), now)
                 return Answer(body=body, headers=headers)
 
     def stream(self, service: Service, now: Instant) -> tuple[dict[str, str], list[bytes]]:
@@ -162,7 +163,7 @@ class Desk:
             number=service.number,
             created=now.wall_ns // SECOND_NS,
             model=service.lane[1],
-            content=_content(service),
+            spoken=_said(service),
             finish=service.finish_reason,
             usage=_usage(service) if service.tells_usage else None,
             usage_everywhere=self._setup.script.usage_everywhere,
@@ -204,22 +205,27 @@ class Desk:
     def _aim(self, visit: Visit, arrival: Arrival, request: ChatRequest, text: str) -> Service | Answer | Fault:
         """Do what the prompt asks for itself, where it does; its fate counts otherwise."""
         aim = script.directive(text)
-        fate = visit.fate
+        fate, manner = visit.fate, None
         if aim is not None and self._applies(aim, arrival.digest):
+            manner = aim.manner
             if aim.fault is Fault.RESET_BEFORE:
                 self.ledger.arrive(arrival, aim.fault)
                 return aim.fault
-            if aim.fault is None:
+            if aim.fault is None and manner is None:
                 self.ledger.arrive(arrival, str(aim.status))
                 return dialect.plain_error(aim.status)
-            fate = replace(fate, fault=aim.fault, status=aim.status)
-        return self._admit(fate, arrival, request, text)
+            if manner is None:
+                fate = replace(fate, fault=aim.fault, status=aim.status)
+        spoken = answer(request, text, manner, number=visit.number)
+        return self._admit(fate, arrival, request, spoken)
 
     def _applies(self, aim: Directive, digest: int) -> bool:
         self._aimed[digest] += 1
         return aim.applies(self._aimed[digest] - 1)
 
-    def _admit(self, fate: Fate, arrival: Arrival, request: ChatRequest, text: str) -> Service | Answer:
+    def _admit(
+        self, fate: Fate, arrival: Arrival, request: ChatRequest, spoken: tuple[Spoken, str | None]
+    ) -> Service | Answer:
         rules, lane = self._setup.rules, (arrival.account, arrival.model)
         if rules.enforce and self._is_full(arrival.account):
             self.ledger.arrive(arrival, "429")
@@ -237,8 +243,8 @@ class Desk:
             lane=lane,
             cost=cost,
             fate=fate,
-            text=text,
-            finish_reason=finish_reason,
+            spoken=spoken[0],
+            finish_reason=spoken[1] or finish_reason,
             streams=bool(request.stream) and fate.fault not in _NEVER_STREAMED,
             tells_usage=chat.wants_usage(request),
         )
@@ -265,8 +271,8 @@ def _cost(answers: Script, request: ChatRequest, digest: int) -> tuple[Cost, str
     return cost, "length" if completion < wanted else "stop"
 
 
-def _content(service: Service) -> str:
-    return "" if service.fate.fault is Fault.EMPTY else f"Simulated answer to: {service.text}"
+def _said(service: Service) -> Spoken:
+    return Spoken(content="") if service.fate.fault is Fault.EMPTY else service.spoken
 
 
 def _usage(service: Service) -> chat.Usage:
@@ -274,12 +280,12 @@ def _usage(service: Service) -> chat.Usage:
     return chat.Usage(prompt_tokens=cost.prompt, completion_tokens=cost.completion, total_tokens=cost.total)
 
 
-def _completion(service: Service, content: str, now: Instant) -> bytes:
+def _completion(service: Service, spoken: Spoken, now: Instant) -> bytes:
     return chat.completion(
         number=service.number,
         created=now.wall_ns // SECOND_NS,
         model=service.lane[1],
-        content=content,
+        spoken=spoken,
         finish=service.finish_reason,
         usage=_usage(service),
     )

@@ -15,6 +15,8 @@ from hashlib import blake2b
 from statistics import NormalDist
 from typing import Final
 
+from batchrunner.simulator.answers import Manner
+
 _NORMAL = NormalDist()
 
 
@@ -80,11 +82,12 @@ class Fate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Directive:
-    """What a prompt asks for itself: a status or a fault, the first `times` it arrives (None: always)."""
+    """What a prompt asks for itself: a status, a fault or a manner, the first `times` it arrives (None: always)."""
 
     fault: Fault | None = None
     status: int = 200
     times: int | None = None
+    manner: Manner | None = None
 
     def applies(self, earlier_arrivals: int) -> bool:
         return self.times is None or earlier_arrivals < self.times
@@ -92,6 +95,7 @@ class Directive:
 
 _UNEVENTFUL: Final = Fate()
 _DIRECTIVE = re.compile(r"\[\[(?:status:([345]\d\d)|429x(\d+)|5xxx(\d+)|([a-z_]+?)(?:x(\d+))?)\]\]")
+_MANNERS: Final = frozenset(Manner)
 _NAMED: Final = {str(fault): fault for fault in Fault} | {"reset": Fault.RESET_AFTER, "html": Fault.NOT_JSON}
 
 
@@ -130,7 +134,8 @@ def directive(prompt: str) -> Directive | None:
 
     [[status:NNN]] answers so always; [[429xN]] and [[5xxxN]] refuse, or fail with 500, the first N times;
     [[empty]] [[hang]] [[html]] [[truncated]] [[cut]] and so on name a fault; [[reset]] comes after the request was
-    taken; [[cutxN]], like every other: only the first N times.
+    taken. [[invalid]] [[misfit]] [[refusal]] [[length]] [[content_filter]] [[call]] say how the answer is. With xN
+    ([[cutx2]], [[invalidx2]]) both only the first N times.
     """
     found = _DIRECTIVE.search(prompt) if "[[" in prompt else None
     if found is None:
@@ -140,7 +145,10 @@ def directive(prompt: str) -> Directive | None:
         return _of_status(429 if refusals else 500, times=int(refusals or errors))
     if status:
         return _of_status(int(status))
-    return Directive(fault=_NAMED[name], times=int(times) if times else None) if name in _NAMED else None
+    limit = int(times) if times else None
+    if name in _MANNERS:
+        return Directive(manner=Manner(name), times=limit)
+    return Directive(fault=_NAMED[name], times=limit) if name in _NAMED else None
 
 
 def _of_status(status: int, times: int | None = None) -> Directive:

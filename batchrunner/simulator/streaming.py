@@ -1,8 +1,10 @@
 """A streamed answer, as the frames of server-sent events that it is written in; the oddities of streams included."""
 
+from collections.abc import Mapping
+
 import msgspec
 
-from batchrunner.simulator.chat import Usage
+from batchrunner.simulator.chat import Call, Spoken, Usage
 from batchrunner.simulator.script import Fault
 
 DONE = b"data: [DONE]\n\n"
@@ -17,7 +19,7 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True):
     number: int
     created: int
     model: str
-    content: str
+    spoken: Spoken
     finish: str
     usage: Usage | None
     usage_everywhere: bool
@@ -27,9 +29,9 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True):
 
 def frames(stream: Stream) -> list[bytes]:
     """All frames in their order; those of a stream that breaks off are the ones before its break."""
-    pieces = _pieces(stream.content, stream.chars_per_piece)
-    middle = len(pieces) // 2
-    said = [_said(stream, piece, (number + 1) / len(pieces)) for number, piece in enumerate(pieces)]
+    deltas = _deltas(stream.spoken, stream.chars_per_piece)
+    middle = len(deltas) // 2
+    said = [_frame(stream, delta, share=(number + 1) / len(deltas)) for number, delta in enumerate(deltas)]
     begin, end = _frame(stream, {"role": "assistant", "content": ""}, share=0.0), _frame(stream, {}, stream.finish)
     match stream.fault:
         case Fault.CUT | Fault.TRUNCATED | Fault.STALLED:
@@ -47,12 +49,25 @@ def frames(stream: Stream) -> list[bytes]:
             return [begin, *said, end, *_usage_alone(stream), DONE]
 
 
+def _deltas(spoken: Spoken, chars: int) -> list[dict[str, object]]:
+    """What is said, piece by piece."""
+    deltas: list[dict[str, object]] = [{"content": piece} for piece in _pieces(spoken.content or "", chars)]
+    deltas += [{"refusal": piece} for piece in _pieces(spoken.refusal or "", chars)]
+    for index, call in enumerate(spoken.tool_calls or ()):
+        deltas += [{"tool_calls": [part]} for part in _call_in_parts(index, call, chars)]
+    return deltas
+
+
+def _call_in_parts(index: int, call: Call, chars: int) -> list[dict[str, object]]:
+    """The name first, then the arguments."""
+    function = {"name": call.function.name, "arguments": ""}
+    begin: dict[str, object] = {"index": index, "id": call.id, "type": "function", "function": function}
+    pieces = _pieces(call.function.arguments, chars)
+    return [begin, *({"index": index, "function": {"arguments": piece}} for piece in pieces)]
+
+
 def _pieces(content: str, chars: int) -> list[str]:
     return [content[place : place + chars] for place in range(0, len(content), chars)]
-
-
-def _said(stream: Stream, piece: str, share: float) -> bytes:
-    return _frame(stream, {"content": piece}, share=share)
 
 
 def _usage_alone(stream: Stream) -> list[bytes]:
@@ -61,7 +76,7 @@ def _usage_alone(stream: Stream) -> list[bytes]:
     return [_encoded(stream, {"choices": [], "usage": stream.usage})]
 
 
-def _frame(stream: Stream, delta: dict[str, str], finish: str | None = None, share: float = 1.0) -> bytes:
+def _frame(stream: Stream, delta: Mapping[str, object], finish: str | None = None, share: float = 1.0) -> bytes:
     """A chunk with a delta; `share`: of the answer, up to its end."""
     chunk: dict[str, object] = {"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
     if stream.usage is not None:

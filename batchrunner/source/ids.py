@@ -18,13 +18,12 @@ from batchrunner.source.failed import shown
 
 BUCKETS = 256  # the search looks at one bucket at a time, so its working memory is a 256th of the input's ids
 CANDIDATES = 100_000  # looked at in one further pass over the input
-_MASK = 2**64 - 1
 
 
 class PlacedId(NamedTuple):
-    """An id and where it stands: its line for JSONL, its row for Parquet."""
+    """An id and where it stands: "line 3", "b.jsonl, line 3"; the row for Parquet."""
 
-    place: int
+    place: str
     id: str
 
 
@@ -47,28 +46,30 @@ class SeenIds:
     def __init__(self, hash_of: Callable[[str], int] = hash) -> None:
         self.may_be_numbers = False
         self._hash_of = hash_of
-        self._buckets = [array("Q") for _ in range(BUCKETS)]
+        self._buckets = [array("q") for _ in range(BUCKETS)]
+        self._appends = [bucket.append for bucket in self._buckets]
 
     def add_all(self, ids: Iterable[str]) -> None:
         """`may_be_numbers` tells afterwards whether one of them could be the number of a row."""
-        for row_id in ids:
-            hashed = self._hash_of(row_id) & _MASK
-            self._buckets[hashed % BUCKETS].append(hashed)
-            self.may_be_numbers = self.may_be_numbers or row_id.isdecimal()
+        known = ids if isinstance(ids, list) else list(ids)
+        appends = self._appends
+        for hashed in map(self._hash_of, known):
+            appends[hashed % BUCKETS](hashed)
+        self.may_be_numbers = self.may_be_numbers or any(map(str.isdecimal, known))
 
-    def refuse_doubled(self, read: Callable[[], Iterable[PlacedId]], unit: str) -> None:
-        """Raise InputError with both places of the first doubled id; `unit` is "line" or "row".
+    def refuse_doubled(self, read: Callable[[], Iterable[PlacedId]]) -> None:
+        """Raise InputError with both places of the first doubled id.
 
         `read` gives the ids again. It is asked only where two hashes are alike: ids may collide without being doubled.
         """
         candidates = self._alike()
         while several := set(islice(candidates, CANDIDATES)):
-            first: dict[str, int] = {}
+            first: dict[str, str] = {}
             for place, row_id in read():
-                if self._hash_of(row_id) & _MASK not in several:
+                if self._hash_of(row_id) not in several:
                     continue
                 if row_id in first:
-                    raise InputError(_told(row_id, unit, first[row_id], place))
+                    raise InputError(_told(row_id, first[row_id], place))
                 first[row_id] = place
 
     def _alike(self) -> Iterator[int]:
@@ -83,6 +84,9 @@ class SeenIds:
                     yield hashed
 
 
-def _told(row_id: str, unit: str, first: int, second: int) -> str:
+def _told(row_id: str, first: str, second: str) -> str:
+    """Both places; "lines 3 and 7" where they are in one file that needs no naming."""
     note = " (a row without an id takes its number, counted from 0)" if row_id.isdecimal() else ""
-    return f"the id {shown(row_id)!r} stands twice, in {unit}s {first} and {second}{note}; ids must be unique"
+    (unit, one), (_, other) = first.rsplit(" ", 1), second.rsplit(" ", 1)
+    places = f"{unit}s {one} and {other}" if unit in ("line", "row") else f"{first} and {second}"
+    return f"the id {shown(row_id)!r} stands twice, in {places}{note}; ids must be unique"

@@ -3,13 +3,12 @@
 Blank lines are skipped but counted, so that every message names the line an editor shows; rows are numbered without
 them. Refuses, as failed rows, what is no JSON object of valid UTF-8, is nested too deep, is longer than 16 MiB, or
 bears an id that is neither text nor a whole number; the run goes on. Whole numbers of any size pass: chat.request
-judges those.
+judges those. Refused whole: a `.json` file that holds one document laid out over its lines.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator
 from itertools import chain
-from pathlib import Path
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import msgspec
@@ -17,100 +16,96 @@ import msgspec
 from batchrunner.errors import InputError
 from batchrunner.records import Row
 from batchrunner.source.failed import failed_row, reason_of, shown
-from batchrunner.source.ids import PlacedId, SeenIds, id_of
+from batchrunner.source.files import InputFile
+from batchrunner.source.formats import unpacked_name
+from batchrunner.source.ids import SeenIds, id_of
 from batchrunner.source.lines import split_lines
-from batchrunner.source.scan import BATCH_BYTES, BATCH_ROWS, MAX_VALUE_BYTES, Scan, fingerprint_of
+from batchrunner.source.packed import Unpacked, chunks_of
+from batchrunner.source.scan import BATCH_BYTES, BATCH_ROWS, MAX_VALUE_BYTES, Rows, Skip, Survey
 
-CHUNK_BYTES = 1024 * 1024
-NAMED_ROWS = 100  # the first rows name the columns
+_FIRST_BYTE = itemgetter(0)
+_OBJECT_BEGINS = {ord("{")}
+_UNREADABLE = (msgspec.DecodeError, ValueError, RecursionError, TypeError)
 
 
-class _IdColumns(msgspec.Struct):
-    """All that a scan decodes of a row."""
+class _IdColumns(msgspec.Struct, gc=False):
+    """All that a survey decodes of a row."""
 
     id: Any = None
     custom_id: Any = None
 
 
-_decode_ids = msgspec.json.Decoder(_IdColumns).decode
+_id_decoder = msgspec.json.Decoder(_IdColumns)
 
 
 class _Line(NamedTuple):
-    """The number of the row (from 0), of the line (from 1), and its bytes: None where too long, empty where blank."""
+    """The number of the row, of the line (from 1), and its bytes: None where too long, empty where blank."""
 
     row: int
     line: int
     text: bytes | None
 
 
-class JsonlSource:
-    """A JSON Lines file that exists and stays as it is while the run goes on."""
+class JsonlReader:
+    """A file of JSON Lines. `prefix` stands before the line in what is said of a row."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, file: InputFile, prefix: str = "") -> None:
+        self._file = file
+        self._prefix = prefix
 
-    def fingerprint(self) -> str:
-        """See Source.fingerprint."""
-        return fingerprint_of(self._path)
-
-    def scan(self) -> Scan:
-        """See Source.scan. Of lines that may bear an id only that is decoded, of others nothing."""
-        digest, seen = hashlib.sha256(), SeenIds()
+    def survey(self, seen: SeenIds) -> Survey:
+        """See Reader.survey. Of lines that may bear an id only that is decoded, of others nothing."""
+        if unpacked_name(self._file.name).lower().endswith(".json"):
+            self._refuse_one_document()
+        unpacked = Unpacked(self._file)
         lines = blank_lines = bearing_ids = 0
-        for batch in split_lines(self._chunks(digest.update), MAX_VALUE_BYTES):
-            lines += len(batch)
-            blank_lines += sum(not text or text.isspace() for text in batch if text is not None)
-            bearing = [text for text in batch if text is not None and (b'id"' in text or b"\\u" in text)]
-            own = [row_id for row_id in map(_own_id, bearing) if row_id is not None]
+        for batch in split_lines(unpacked.chunks(), MAX_VALUE_BYTES):
+            short = [text for text in batch if text is not None] if None in batch else batch
+            filled = _filled(short)  # type: ignore[arg-type]  # None is not in it
+            own = _own_ids(filled)
             seen.add_all(own)
+            lines += len(batch)
+            blank_lines += len(short) - len(filled)
             bearing_ids += len(own)
-        if bearing_ids < lines - blank_lines and seen.may_be_numbers:
-            seen = self._seen_with_numbers()
-        seen.refuse_doubled(self._ids, "line")
-        return Scan(
+        return Survey(
             rows=lines - blank_lines,
             blank_lines=blank_lines,
-            fingerprint=digest.hexdigest(),
-            columns=self._columns(),
+            bearing_ids=bearing_ids,
+            fingerprint=unpacked.fingerprint,
         )
 
-    def rows(self, skip: Callable[[int], bool], limit: int | None) -> Iterator[list[Row]]:
-        """See Source.rows."""
+    def ids(self, first: int) -> Iterator[tuple[int, str]]:
+        """See Reader.ids."""
+        decode = _id_decoder.decode
+        for line in self._lines(first):
+            if line.text and (row_id := _id_in(decode, line.text, line.row)) is not None:
+                yield line.line, row_id
+
+    def rows(self, skip: Skip, first: int, stop: int | None) -> Rows:
+        """See Reader.rows."""
         decode = msgspec.json.Decoder(dict[str, Any]).decode
         batch: list[Row] = []
-        size = 0
-        for line in self._lines():
-            if limit is not None and line.row >= limit:
+        size, end = 0, first
+        for line in self._lines(first):
+            if stop is not None and line.row >= stop:
                 break
-            if line.text == b"" or skip(line.row):
+            if line.text == b"":
                 continue
-            batch.append(_row(decode, line))
+            end = line.row + 1
+            if skip(line.row):
+                continue
+            batch.append(self._row(decode, line))
             size += len(line.text or b"")
             if len(batch) >= BATCH_ROWS or size >= BATCH_BYTES:
                 yield batch
                 batch, size = [], 0
         if batch:
             yield batch
+        return end
 
-    def _seen_with_numbers(self) -> SeenIds:
-        """Every row's id, also the numbers of those that bear none: an id may be another row's number."""
-        seen = SeenIds()
-        seen.add_all([placed.id for placed in self._ids()])
-        return seen
-
-    def _ids(self) -> Iterator[PlacedId]:
-        decode = msgspec.json.Decoder(_IdColumns).decode
-        for line in self._lines():
-            if (row_id := _quick_id(decode, line)) is not None:
-                yield PlacedId(line.line, row_id)
-
-    def _columns(self) -> tuple[str, ...]:
-        batches = self.rows(lambda _: False, NAMED_ROWS)
-        return tuple(dict.fromkeys(name for batch in batches for row in batch for name in row.columns))
-
-    def _lines(self) -> Iterator[_Line]:
-        row = 0
-        lines = chain.from_iterable(split_lines(self._chunks(), MAX_VALUE_BYTES))
+    def _lines(self, first: int) -> Iterator[_Line]:
+        row = first
+        lines = chain.from_iterable(split_lines(chunks_of(self._file), MAX_VALUE_BYTES))
         for number, text in enumerate(lines, start=1):
             if text is not None and (not text or text.isspace()):
                 yield _Line(row, number, b"")
@@ -118,46 +113,63 @@ class JsonlSource:
                 yield _Line(row, number, text)
                 row += 1
 
-    def _chunks(self, on_chunk: Callable[[bytes], object] | None = None) -> Iterator[bytes]:
+    def _row(self, decode: Callable[[bytes], dict[str, Any]], line: _Line) -> Row:
+        place = f"{self._prefix}line {line.line}"
+        if line.text is None:
+            return failed_row(line.row, place, f"longer than {MAX_VALUE_BYTES // 1024**2} MiB")
         try:
-            with self._path.open("rb", buffering=0) as file:
-                while chunk := file.read(CHUNK_BYTES):
-                    if on_chunk is not None:
-                        on_chunk(chunk)
-                    yield chunk
-        except OSError as error:
-            raise InputError(f"{shown(str(self._path))} can't be read: {error.strerror}") from error
+            columns = decode(line.text)
+            row_id = id_of(columns.get("id"), columns.get("custom_id"), line.row)
+        except TypeError as error:
+            return failed_row(line.row, place, reason_of(error))
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
+            return failed_row(line.row, place, f"not a JSON object: {reason_of(error)}")
+        return Row(number=line.row, id=row_id, columns=columns)
+
+    def _refuse_one_document(self) -> None:
+        text = next((line.text for line in self._lines(0) if line.text != b""), None) or b"{}"
+        if text.lstrip().startswith(b"[") or text.strip() == b"{":
+            raise InputError(
+                f"{shown(self._file.name)} holds one JSON document: write one object a line, and call it .jsonl"
+            )
 
 
-def _own_id(text: bytes) -> str | None:
-    """The id that a line bears itself, if it can be read."""
+def _filled(lines: list[bytes]) -> list[bytes]:
+    """The lines that are not blank; quick where every line begins as an object does."""
     try:
-        found = _decode_ids(text)
-        return None if found.id is None and found.custom_id is None else id_of(found.id, found.custom_id, 0)
-    except (msgspec.DecodeError, ValueError, RecursionError, TypeError):
-        return None
+        if set(map(_FIRST_BYTE, lines)) <= _OBJECT_BEGINS:
+            return lines
+    except IndexError:  # an empty line
+        pass
+    return [text for text in lines if text and not text.isspace()]
 
 
-def _quick_id(decode: Callable[[bytes], _IdColumns], line: _Line) -> str | None:
-    """The id of a line; None where there is none to compare: blank, too long or broken lines."""
-    if not line.text:
-        return None
+def _own_ids(lines: list[bytes]) -> list[str]:
+    """The ids that these lines bear themselves, of those that can be read."""
+    joined = b"\n".join(lines)
+    if b'id"' not in joined and (b"\\" not in joined or b"\\u" not in joined):
+        return []
     try:
-        found = decode(line.text)
-        return id_of(found.id, found.custom_id, line.row)
-    except (msgspec.DecodeError, ValueError, RecursionError, TypeError):
-        return None
+        found = _id_decoder.decode_lines(joined)
+        if len(found) == len(lines):
+            own = [one.id for one in found if type(one.id) is str]
+            return own if len(own) == len(lines) else [id_of(one.id, one.custom_id, 0) for one in found if _bears(one)]
+    except _UNREADABLE:
+        pass  # one of them can't be read
+    decode = _id_decoder.decode
+    return [row_id for text in lines if (row_id := _id_in(decode, text, None)) is not None]
 
 
-def _row(decode: Callable[[bytes], dict[str, Any]], line: _Line) -> Row:
-    place = f"line {line.line}"
-    if line.text is None:
-        return failed_row(line.row, place, f"longer than {MAX_VALUE_BYTES // 1024**2} MiB")
+def _bears(found: _IdColumns) -> bool:
+    return found.id is not None or found.custom_id is not None
+
+
+def _id_in(decode: Callable[[bytes], _IdColumns], text: bytes, number: int | None) -> str | None:
+    """The id of a line, where it bears none its number; None where it can't be read, or bears none and has none."""
     try:
-        columns = decode(line.text)
-        row_id = id_of(columns.get("id"), columns.get("custom_id"), line.row)
-    except TypeError as error:
-        return failed_row(line.row, place, reason_of(error))
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        return failed_row(line.row, place, f"not a JSON object: {reason_of(error)}")
-    return Row(number=line.row, id=row_id, columns=columns)
+        found = decode(text)
+        if number is None and not _bears(found):
+            return None
+        return id_of(found.id, found.custom_id, number or 0)
+    except _UNREADABLE:
+        return None

@@ -7,7 +7,6 @@ with a value over 16 MiB, with bytes that are no text, or with an id that is nei
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -16,85 +15,98 @@ import pyarrow.parquet as pq
 from batchrunner.errors import InputError
 from batchrunner.records import Row
 from batchrunner.source.failed import failed_row, reason_of, shown
-from batchrunner.source.ids import PlacedId, SeenIds, id_of
-from batchrunner.source.scan import MAX_VALUE_BYTES, Scan, fingerprint_of
+from batchrunner.source.files import InputFile
+from batchrunner.source.ids import SeenIds, id_of
+from batchrunner.source.packed import fingerprint_of
+from batchrunner.source.scan import MAX_VALUE_BYTES, Rows, Skip, Survey
 from batchrunner.source.values import plain, plain_columns, plain_type
 from batchrunner.source.widths import batch_rows, shared_texts
 
 CHUNK_BYTES = 1024 * 1024
 # What pyarrow and `plain` raise for a value without a plain form: no UTF-8, dates beyond year 9999, unknown zones.
 _UNFIT = (ValueError, TypeError, OverflowError, LookupError, RecursionError)
+_Place = Callable[[int], str]  # where the row of this number stands, for people
 
 
-class ParquetSource:
-    """A Parquet file that exists and stays as it is while the run goes on."""
+class ParquetReader:
+    """A Parquet file. `prefix` stands before the row in what is said of it."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        with self._open() as file:
-            self._rows = file.metadata.num_rows
-            self._columns = tuple(file.schema_arrow.names)
-        if len(set(self._columns)) != len(self._columns):
-            raise InputError(f"{shown(str(path))}: two columns share a name; rename one of them")
+    def __init__(self, file: InputFile, prefix: str = "") -> None:
+        self._file = file
+        self._prefix = prefix
 
-    def fingerprint(self) -> str:
-        """See Source.fingerprint."""
-        return fingerprint_of(self._path)
+    def survey(self, seen: SeenIds) -> Survey:
+        """See Reader.survey. Of the columns only the ids are read."""
+        bearing_ids = 0
+        rows, names = self._shape()
+        for batch in self._read(_id_columns(names), lambda _: False, 0, rows):
+            own = [row.id for row in batch if row.failure is None and _bears(row)]
+            seen.add_all(own)
+            bearing_ids += len(own)
+        return Survey(rows=rows, blank_lines=0, bearing_ids=bearing_ids, fingerprint=fingerprint_of(self._file))
 
-    def scan(self) -> Scan:
-        """See Source.scan. Of the columns only the ids are read."""
-        seen = SeenIds()
-        seen.add_all(placed.id for placed in self._ids())
-        seen.refuse_doubled(self._ids, "row")
-        return Scan(rows=self._rows, blank_lines=0, fingerprint=self.fingerprint(), columns=self._columns)
-
-    def rows(self, skip: Callable[[int], bool], limit: int | None) -> Iterator[list[Row]]:
-        """See Source.rows."""
-        yield from self._read(None, skip, self._rows if limit is None else min(limit, self._rows))
-
-    def _ids(self) -> Iterator[PlacedId]:
-        columns: list[str] = [name for name in ("id", "custom_id") if name in self._columns]
+    def ids(self, first: int) -> Iterator[tuple[int, str]]:
+        """See Reader.ids."""
+        rows, names = self._shape()
+        columns = _id_columns(names)
         if not columns:
-            return
-        for rows in self._read(columns, lambda _: False, self._rows):
-            yield from (PlacedId(row.number, row.id) for row in rows if row.failure is None)
+            yield from ((row, str(first + row)) for row in range(rows))
+        for batch in self._read(columns, lambda _: False, first, first + rows):
+            yield from ((row.number - first, row.id) for row in batch if row.failure is None)
 
-    def _read(self, columns: list[str] | None, skip: Callable[[int], bool], stop: int) -> Iterator[list[Row]]:
-        for start, batch in self._batches(columns, skip, stop):
+    def rows(self, skip: Skip, first: int, stop: int | None) -> Rows:
+        """See Reader.rows."""
+        end = first + self._shape()[0]
+        stop = end if stop is None else min(stop, end)
+        yield from self._read(None, skip, first, stop)
+        return stop
+
+    def _shape(self) -> tuple[int, list[str]]:
+        """How many rows there are, and the names of the columns."""
+        with self._open() as file:
+            rows, names = file.metadata.num_rows, file.schema_arrow.names
+        if len(set(names)) != len(names):
+            raise InputError(f"{shown(self._file.name)}: two columns share a name; rename one of them")
+        return rows, names
+
+    def _read(self, columns: list[str] | None, skip: Skip, first: int, stop: int) -> Iterator[list[Row]]:
+        if columns == []:
+            return
+        for start, batch in self._batches(columns, skip, first, stop):
             numbers = [n for n in range(start, min(start + batch.num_rows, stop)) if not skip(n)]
             if not numbers:
                 continue
             if len(numbers) < batch.num_rows:
                 batch = batch.take(pa.array([number - start for number in numbers]))  # noqa: PLW2901 - the rest of it
-            yield from _rows(plain_columns(batch), numbers)
+            yield from _rows(plain_columns(batch), numbers, lambda number: f"{self._prefix}row {number - first}")
 
     def _batches(
-        self, columns: list[str] | None, skip: Callable[[int], bool], stop: int
+        self, columns: list[str] | None, skip: Skip, first: int, stop: int
     ) -> Iterator[tuple[int, pa.RecordBatch]]:
         """Batches with the number of their first row; none of row groups in which every row is skipped."""
         with self._open() as file, self._open(shared_texts(file.metadata)) as shared:
-            first = 0
             for group in range(file.num_row_groups):
                 end = first + file.metadata.row_group(group).num_rows
-                if not all(skip(number) for number in range(first, min(end, stop))):
+                if first < stop and not all(skip(number) for number in range(first, min(end, stop))):
                     size = batch_rows(shared, group, columns)
                     yield from _group_batches(file, group, columns, size=size, first=first)
                 first = end
 
     @contextmanager
     def _open(self, read_dictionary: Sequence[str] = ()) -> Iterator[pq.ParquetFile]:
-        try:
-            with pq.ParquetFile(
-                self._path,
-                read_dictionary=list(read_dictionary),
-                page_checksum_verification=True,
-                pre_buffer=False,
-                buffer_size=CHUNK_BYTES,
-                coerce_int96_timestamp_unit="us",
-            ) as file:
-                yield file
-        except (pa.ArrowException, OSError) as error:
-            raise InputError(f"{shown(str(self._path))} can't be read as Parquet: {reason_of(error)}") from error
+        with self._file.opened() as raw:
+            try:
+                with pq.ParquetFile(
+                    pa.PythonFile(raw, mode="r"),
+                    read_dictionary=list(read_dictionary),
+                    page_checksum_verification=True,
+                    pre_buffer=False,
+                    buffer_size=CHUNK_BYTES,
+                    coerce_int96_timestamp_unit="us",
+                ) as file:
+                    yield file
+            except (pa.ArrowException, OSError) as error:
+                raise InputError(f"{shown(self._file.name)} can't be read as Parquet: {reason_of(error)}") from error
 
 
 def _group_batches(
@@ -105,44 +117,52 @@ def _group_batches(
         first += batch.num_rows
 
 
-def _rows(batch: pa.RecordBatch, numbers: list[int]) -> Iterator[list[Row]]:
+def _rows(batch: pa.RecordBatch, numbers: list[int], place: _Place) -> Iterator[list[Row]]:
     """The batch in one list, or row by row where it is so large that one value could pass the cap."""
     if batch.nbytes <= MAX_VALUE_BYTES:
-        yield _converted(batch, numbers)
+        yield _converted(batch, numbers, place)
     else:
         for at, number in enumerate(numbers):
-            yield [_single(batch.slice(at, 1), number)]
+            yield [_single(batch.slice(at, 1), number, place)]
 
 
-def _converted(batch: pa.RecordBatch, numbers: list[int]) -> list[Row]:
+def _converted(batch: pa.RecordBatch, numbers: list[int], place: _Place) -> list[Row]:
     finish = _as_is if all(plain_type(kind) for kind in batch.schema.types) else plain
     try:
         records = batch.to_pylist()
     except _UNFIT:
-        return [_single(batch.slice(at, 1), number) for at, number in enumerate(numbers)]
-    return [_row(record, number, finish) for record, number in zip(records, numbers, strict=True)]
+        return [_single(batch.slice(at, 1), number, place) for at, number in enumerate(numbers)]
+    return [_row(record, number, finish, place) for record, number in zip(records, numbers, strict=True)]
 
 
-def _single(batch: pa.RecordBatch, number: int) -> Row:
+def _single(batch: pa.RecordBatch, number: int, place: _Place) -> Row:
     """The one row of this batch, told apart from its neighbours because one of them is broken or large."""
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
         if column.nbytes > MAX_VALUE_BYTES:
             reason = f"column {shown(name)} is larger than {MAX_VALUE_BYTES // 1024**2} MiB"
-            return failed_row(number, f"row {number}", reason)
+            return failed_row(number, place(number), reason)
     try:
         (record,) = batch.to_pylist()
     except _UNFIT as error:
-        return failed_row(number, f"row {number}", reason_of(error))
-    return _row(record, number, plain)
+        return failed_row(number, place(number), reason_of(error))
+    return _row(record, number, plain, place)
 
 
-def _row(record: dict[str, Any], number: int, finish: Callable[[Any], Any]) -> Row:
+def _row(record: dict[str, Any], number: int, finish: Callable[[Any], Any], place: _Place) -> Row:
     try:
         columns = finish(record)
         row_id = id_of(columns.get("id"), columns.get("custom_id"), number)
     except _UNFIT as error:
-        return failed_row(number, f"row {number}", reason_of(error))
+        return failed_row(number, place(number), reason_of(error))
     return Row(number=number, id=row_id, columns=columns)
+
+
+def _id_columns(names: Sequence[str]) -> list[str]:
+    return [name for name in ("id", "custom_id") if name in names]
+
+
+def _bears(row: Row) -> bool:
+    return row.columns.get("id") is not None or row.columns.get("custom_id") is not None
 
 
 def _as_is(record: dict[str, Any]) -> dict[str, Any]:

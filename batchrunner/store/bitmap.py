@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Iterator
 
+_INVERTED = bytes(255 - byte for byte in range(256))
+
 
 class Bitmap:
     """Numbers below `size`; larger ones are passed over when they are added and are never in it."""
@@ -20,6 +22,15 @@ class Bitmap:
         if number < self._size and number not in self:
             self._bits[number >> 3] |= 1 << (number & 7)
             self._count += 1
+
+    def others(self) -> "Bitmap":
+        """The numbers below `size` that are not in it."""
+        found = Bitmap(self._size)
+        found._bits = self._bits.translate(_INVERTED)
+        found._count = self._size - self._count
+        if self._size % 8:
+            found._bits[-1] &= (1 << self._size % 8) - 1
+        return found
 
     def __contains__(self, number: int) -> bool:
         return number < self._size and bool(self._bits[number >> 3] >> (number & 7) & 1)

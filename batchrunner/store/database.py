@@ -6,7 +6,7 @@ while it was open.
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from itertools import chain
 from pathlib import Path
@@ -16,17 +16,17 @@ import msgspec
 
 from batchrunner.errors import StorageError
 from batchrunner.records import Usage
-from batchrunner.store.rows import Entry, try_row, unit_row
+from batchrunner.store.bitmap import Bitmap
+from batchrunner.store.by_arm import VariantSums, sums_by_variant
+from batchrunner.store.choosing import choose
+from batchrunner.store.rows import Entry, ended_unit, try_row, unit_row
 from batchrunner.store.schema import VERSION, bring_up
 from batchrunner.store.summing import DayUsage, sums_by_day, usage_by_day
 
 FILE = "run.sqlite"
 _BUSY_SECONDS = 60.0  # another connection of this run may be writing
-_ADD_UNIT = "INSERT INTO units VALUES (?, ?, ?, ?, ?)"
-_ADD_BODY = "INSERT INTO bodies VALUES (?, ?)"
-_ADD_TRY = "INSERT INTO tries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _FIRST_FAILURE = (
-    "SELECT 'row ' || number || ': ' || message FROM units WHERE ok = 0 AND number < ? ORDER BY number LIMIT 1"
+    "SELECT 'row ' || (number / ?) || ': ' || message FROM units WHERE ok = 0 AND number < ? ORDER BY number LIMIT 1"
 )
 _ENDED = "SELECT number FROM units WHERE number >= ? AND number < ? ORDER BY number"
 _COUNT = "SELECT count(*), total(ok) FROM units WHERE number >= ? AND number < ?"
@@ -38,7 +38,7 @@ _NO_END = 2**63 - 1
 
 class Totals(msgspec.Struct, frozen=True, kw_only=True):
     """Sums over a store. `failures` counts failed tries by kind, `failed_units` failed units by kind;
-    `first_failure` says why the first of these failed."""
+    `first_failure` says why the first of these failed; `finish_reasons` counts answers that were taken."""
 
     ok: int
     failed: int
@@ -108,18 +108,18 @@ class Store:
         """Record tries, and the outcomes that some of them brought, in one durable commit."""
         encode = msgspec.json.encode
         tries = [try_row(entry.tried) for entry in entries if entry.tried is not None]
-        ended = [(entry.outcome, entry.digest) for entry in entries if entry.outcome is not None]
+        ended = [(ended_unit(one, one.outcome), one.outcome, one.digest) for one in entries if one.outcome is not None]
         with self._writing():
             self._insert("tries", tries)
-            self._insert("units", [unit_row(outcome, digest) for outcome, digest in ended])
-            self._insert("bodies", [(outcome.row, encode(outcome)) for outcome, _ in ended])
+            self._insert("units", [unit_row(*one) for one in ended])
+            self._insert("bodies", [(number, encode(outcome)) for number, outcome, _ in ended])
 
     def reopen(self, numbers: Iterable[int]) -> None:
         """Make units pending again; their tries stay."""
         with self._writing():
             for number in numbers:
-                self._db.execute("DELETE FROM units WHERE number = ?", (number,))
-                self._db.execute("DELETE FROM bodies WHERE number = ?", (number,))
+                self._db.execute("DELETE FROM main.units WHERE number = ?", (number,))
+                self._db.execute("DELETE FROM main.bodies WHERE number = ?", (number,))
 
     def paid_for_pending(self) -> dict[int, Usage]:
         """What was used by rejected answers to units that have not ended, by number."""
@@ -131,13 +131,13 @@ class Store:
 
     def holds_answers(self) -> bool:
         """Whether any unit has been answered."""
-        return bool(self._all("SELECT 1 FROM units WHERE ok = 1 LIMIT 1"))
+        return bool(self._all("SELECT 1 FROM main.units WHERE ok = 1 LIMIT 1"))
 
     def reopen_all(self) -> None:
         """Make every unit pending again; the tries stay."""
         with self._writing():
-            self._db.execute("DELETE FROM units")
-            self._db.execute("DELETE FROM bodies")
+            self._db.execute("DELETE FROM main.units")
+            self._db.execute("DELETE FROM main.bodies")
 
     def bodies(self, first: int, end: int) -> Iterator[tuple[int, bytes]]:
         """Number and output row of the units from `first` to below `end` whose bodies are here, in order.
@@ -154,8 +154,8 @@ class Store:
             for row in self._db.execute("SELECT number FROM units WHERE ok = 0 AND number < ? ORDER BY 1", (total,)):
                 yield row[0]
 
-    def totals(self, total: int) -> Totals:
-        """Count the units below `total` and sum all tries."""
+    def totals(self, total: int, arms: int = 1) -> Totals:
+        """Count the units below `total`, so many `arms` of each row, and sum all tries."""
         ended, ok = self.count(0, total)
         last = self._all("SELECT coalesce(max(rowid), 0) FROM tries")[0][0]
         tries = list(sums_by_day(lambda sql, *values: self._all(sql, values), last))
@@ -172,16 +172,25 @@ class Store:
             failed_units=self._counts(
                 "SELECT kind, count(*) FROM units WHERE ok = 0 AND number < ? GROUP BY 1", (total,)
             ),
-            first_failure=next((words for (words,) in self._all(_FIRST_FAILURE, (total,))), None),
+            first_failure=next((words for (words,) in self._all(_FIRST_FAILURE, (arms, total))), None),
             finish_reasons=self._counts(
-                "SELECT finish_reason, count(*) FROM tries WHERE finish_reason NOT NULL GROUP BY 1"
+                "SELECT finish_reason, count(*) FROM tries WHERE finish_reason NOT NULL AND kind IS NULL GROUP BY 1"
             ),
         )
+
+    def by_variant(self, total: int, *, variants: int, samples: int) -> list[VariantSums]:
+        """How the units below `total` went, by variant of the sweep."""
+        return list(sums_by_variant(self._all, total, variants=variants, samples=samples))
 
     def count(self, first: int, end: int) -> tuple[int, int]:
         """How many units from `first` to below `end` have ended, and how many of them were answered."""
         ended, ok = self._all(_COUNT, (first, end))[0]
         return ended, int(ok)
+
+    def choose(self, chosen: Bitmap, arms: int = 1) -> None:
+        """From here on nothing is told of other units, save whether any was answered."""
+        with self._reading():
+            choose(self._db, chosen, arms)
 
     def close(self) -> None:
         """Close the file; everything committed stays."""
@@ -214,7 +223,7 @@ class Store:
         for first in range(0, len(rows), _ROWS_A_STATEMENT):
             some = rows[first : first + _ROWS_A_STATEMENT]
             values = ", ".join([f"({', '.join('?' * len(some[0]))})"] * len(some))
-            self._db.execute(f"INSERT INTO {table} VALUES {values}", list(chain.from_iterable(some)))  # noqa: S608
+            self._db.execute(f"INSERT INTO main.{table} VALUES {values}", list(chain.from_iterable(some)))  # noqa: S608
 
     def _check_in_place(self) -> None:
         """What is written to a file that was removed is gone, though SQLite would not notice."""
@@ -230,7 +239,7 @@ class Store:
     def _counts(self, sql: str, values: tuple[object, ...] = ()) -> dict[str, int]:
         return {str(name): int(count) for name, count in self._all(sql, values)}
 
-    def _all(self, sql: str, values: tuple[object, ...] = ()) -> list[Any]:
+    def _all(self, sql: str, values: tuple[object, ...] | Mapping[str, object] = ()) -> list[Any]:
         with self._reading():
             return self._db.execute(sql, values).fetchall()
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from batchrunner.errors import StorageError
+from batchrunner.store.bitmap import Bitmap
+from batchrunner.store.choosing import choose
 from batchrunner.store.database import FILE
 from batchrunner.store.schema import VERSION
 from batchrunner.store.summing import Tries, sums_by_day
@@ -71,6 +73,13 @@ class Reader:
     def fact(self, name: str) -> str | None:
         """What the run remembers under this name."""
         return next((str(value) for (value,) in self._rows("SELECT value FROM facts WHERE name = ?", name)), None)
+
+    def choose(self, chosen: Bitmap, arms: int = 1) -> None:
+        """From here on nothing is told of other units."""
+        try:
+            choose(self._db, chosen, arms)
+        except sqlite3.Error as error:
+            raise self._trouble(error) from error
 
     def units(self, total: int) -> Units:
         """How the units below `total` ended."""

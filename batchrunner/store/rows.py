@@ -8,17 +8,24 @@ _NO_USAGE = Usage()
 
 
 class Entry(NamedTuple):
-    """One thing to record: a try, an outcome with the digest of what was asked for it, or both at once."""
+    """One thing to record: a try, an outcome with the digest of what was asked for it, or both at once. `unit`: the
+    number of the unit that has ended, where it is not that of its row."""
 
     tried: Try | None = None
     outcome: Outcome | None = None
     digest: bytes | None = None
+    unit: int | None = None
 
 
-def unit_row(outcome: Outcome, digest: bytes | None) -> tuple[object, ...]:
+def ended_unit(entry: Entry, outcome: Outcome) -> int:
+    """The number of the unit that ended with this entry."""
+    return outcome.row if entry.unit is None else entry.unit
+
+
+def unit_row(number: int, outcome: Outcome, digest: bytes | None) -> tuple[object, ...]:
     """A row of `units`."""
     error = outcome.error
-    return (outcome.row, error is None, digest, error and error.kind, error and error.message)
+    return (number, error is None, digest, error and error.kind, error and error.message)
 
 
 def try_row(one: Try) -> tuple[object, ...]:

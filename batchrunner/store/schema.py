@@ -17,10 +17,9 @@ CREATE TABLE tries(
     cached_tokens INTEGER, reasoning_tokens INTEGER, finish_reason TEXT
 );
 """
-_UNITS = """
-CREATE TABLE units(number INTEGER PRIMARY KEY, ok INTEGER NOT NULL, digest BLOB, kind TEXT, message TEXT);
-CREATE TABLE bodies(number INTEGER PRIMARY KEY, outcome BLOB NOT NULL);
-"""
+UNITS = "CREATE TABLE units(number INTEGER PRIMARY KEY, ok INTEGER NOT NULL, digest BLOB, kind TEXT, message TEXT)"
+BODIES = "CREATE TABLE bodies(number INTEGER PRIMARY KEY, outcome BLOB NOT NULL)"
+_UNITS = f"{UNITS};\n{BODIES};\n"
 _SET_1_ASIDE = """
 DROP INDEX ended;
 ALTER TABLE units RENAME TO units_1;

@@ -34,16 +34,19 @@ class HttpTransport:
         auth_scheme: str = "Api-Key",
         timeout_seconds: float = 1200.0,
         ca_bundle: Path | None = None,
+        more_headers: Mapping[str, str | Secret] = {},
     ) -> None:
+        """`more_headers` go with every try, and never instead of those that the key and the body need."""
         self._key = key
+        self._other_secrets = [value for value in more_headers.values() if isinstance(value, Secret)]
         url = httpx.URL(base_url.rstrip("/") + "/chat/completions")
-        headers = {
+        needed = {
             "Authorization": f"{auth_scheme} {key.reveal()}",
             "Content-Type": "application/json",
-            "Accept": "application/json",
             "Accept-Encoding": "identity",
-            "User-Agent": "batchrunner",
         }
+        headers = _one_over_the_other({"Accept": "application/json", "User-Agent": "batchrunner"}, more_headers)
+        headers = _one_over_the_other(headers, needed)
         self._pool = self._pool_class(url, headers=headers, timeout_seconds=timeout_seconds, tls=_tls(ca_bundle))
 
     async def __aenter__(self) -> Self:
@@ -66,20 +69,38 @@ class HttpTransport:
         except httpx.RequestError as error:
             return self._failure(error)
         if 200 <= status < 300:  # noqa: PLR2004
-            return HttpReply(status=status, headers=headers, body=self._key.redact_exactly(content))
+            return HttpReply(status=status, headers=headers, body=self._answer(content))
         return self._refusal(status, headers, content)
 
     def _failure(self, error: httpx.RequestError) -> Failure:
         return Failure(kind=_kind(error), message=self._redacted(str(error))[:LONGEST_MESSAGE])
 
     def _refusal(self, status: int, headers: Mapping[str, str], content: bytes) -> HttpReply:
-        """A reply that is no answer: all of it without the key."""
+        """A reply that is no answer: all of it without secrets."""
         told = {name: self._redacted(value) for name, value in headers.items()}
-        return HttpReply(status=status, headers=told, body=self._key.redact(content))
+        return HttpReply(status=status, headers=told, body=self._without_secrets(content))
+
+    def _answer(self, content: bytes) -> bytes:
+        content = self._key.redact_exactly(content)
+        for secret in self._other_secrets:
+            content = secret.redact_exactly(content)
+        return content
 
     def _redacted(self, words: str) -> str:
         """Words of the gateway, or about it, without the key and such as UTF-8 can hold."""
-        return self._key.redact(words.encode(errors="replace")).decode(errors="replace")
+        return self._without_secrets(words.encode(errors="replace")).decode(errors="replace")
+
+    def _without_secrets(self, content: bytes) -> bytes:
+        for secret in (self._key, *self._other_secrets):
+            content = secret.redact(content)
+        return content
+
+
+def _one_over_the_other(under: Mapping[str, str], over: Mapping[str, str | Secret]) -> dict[str, str]:
+    """Headers of both; of one name in any case, the second."""
+    named = {name.lower() for name in over}
+    kept = {name: value for name, value in under.items() if name.lower() not in named}
+    return kept | {name: value.reveal() if isinstance(value, Secret) else value for name, value in over.items()}
 
 
 def check_base_url(base_url: str, *, allow_insecure_http: bool) -> None:

@@ -1,5 +1,5 @@
-"""A million rows of 100 characters, 64 in flight: first request, memory, cost at the beginning and at the end, output in
-both formats, and the same command once more. `BATCHRUNNER_ROWS` says another number.
+"""A million rows of 100 characters, 64 in flight: first request, memory, cost at the beginning and at the end, both
+formats of the output, the same command once more. `BATCHRUNNER_ROWS` says another number.
 
 Linux only: it looks at /proc.
 """

@@ -1,0 +1,142 @@
+"""Several jobs at the same time: each as it would run alone, whatever becomes of the others.
+
+They share limits as processes do, each with a seat of its own at this machine's book. With --simulate each has a
+simulated gateway of its own. Refused: what can be meant for one job only, and two jobs with one output.
+"""
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import msgspec
+
+from batchrunner.cli.carrying import Task, collect_garbage_seldom, gateway_of, kept_summary, task_of
+from batchrunner.cli.exits import code_of_several, tell_error
+from batchrunner.cli.progress import style_for, watching_several
+from batchrunner.cli.telling import tell
+from batchrunner.cli.terminal import safe_text, say
+from batchrunner.errors import StorageError, UsageError
+from batchrunner.job.schema import STANDARD_INPUT, Job
+from batchrunner.report.summary import Summary
+from batchrunner.runner.session import Watch, run_job
+from batchrunner.runner.signals import Signals
+
+_OF_ONE_JOB = {"output": "--output", "run_dir": "--run-dir"}
+
+
+class End(msgspec.Struct, kw_only=True):
+    """How one of the jobs ended, as `--json` tells it: with a summary, or with an error that kept it from one."""
+
+    job: str
+    exit_code: int
+    error: str | None = None
+    summary: Summary | None = None
+
+
+class Together(msgspec.Struct, frozen=True, kw_only=True):
+    """What `--json` prints."""
+
+    exit_code: int
+    jobs: list[End]
+
+
+def carry_out_all(chosen: dict[str, Any], arguments: Mapping[str, list[str]]) -> int:
+    """Run the jobs of these parameters of `run` to their ends; the exit code. `arguments` are those of each job."""
+    _check_options(chosen)
+    quiet, as_json = chosen["quiet"], chosen["as_json"]
+    ends: dict[str, End] = {}
+    tasks = _tasks(chosen, arguments, ends)
+    _check_outputs(tasks)
+    with ExitStack() as stack:
+        asked = _asked(tasks, stack, ends, simulate=chosen["simulate"])
+        collect_garbage_seldom()
+        with watching_several(style_for(chosen["progress"], quiet=quiet)) as show:
+            anyio.run(_run_all, tasks, asked, show, ends)
+    together = Together(
+        exit_code=code_of_several(end.exit_code for end in ends.values()), jobs=[ends[name] for name in arguments]
+    )
+    if as_json and not say(msgspec.json.encode(together).decode()):
+        raise StorageError("The summary can't be written to stdout; each stands beside its output.")
+    if not quiet:
+        for end in together.jobs:
+            _tell(end, tasks.get(end.job), err=as_json)
+    return together.exit_code
+
+
+def _check_options(chosen: dict[str, Any]) -> None:
+    said = [option for name, option in _OF_ONE_JOB.items() if chosen[name] is not None]
+    if said:
+        raise UsageError(f"{said[0]} is for one job, not for {len(chosen['jobs'])}: say it in the job files.")
+    if STANDARD_INPUT in chosen["jobs"]:
+        raise UsageError("Standard input is for a run of its own: name files, or run - alone.")
+    jobs = [Path(name).absolute() for name in chosen["jobs"]]
+    twice = next((path for place, path in enumerate(jobs) if path in jobs[:place]), None)
+    if twice is not None:
+        raise UsageError(f"{twice} is named twice: name each job once.")
+
+
+def _tasks(chosen: dict[str, Any], arguments: Mapping[str, list[str]], ends: dict[str, End]) -> dict[str, Task]:
+    """The jobs that can be run, by name; the others have ended with that."""
+    tasks: dict[str, Task] = {}
+    for name, own in arguments.items():
+        try:
+            tasks[name] = task_of(name, chosen, own)
+        except Exception as error:  # noqa: BLE001 - told, and it is this job's alone
+            _ended_by(error, name, ends)
+    return tasks
+
+
+def _check_outputs(tasks: Mapping[str, Task]) -> None:
+    """UsageError where two jobs would write the same."""
+    seen: dict[Path, str] = {}
+    for name, task in tasks.items():
+        output = task.job.output_path.resolve()
+        if output in seen:
+            raise UsageError(f"{seen[output]} and {name} have the same output, {task.job.output_path}: name another.")
+        seen[output] = name
+
+
+def _asked(tasks: Mapping[str, Task], stack: ExitStack, ends: dict[str, End], *, simulate: bool) -> dict[str, Job]:
+    """The jobs with their gateways."""
+    asked: dict[str, Job] = {}
+    for name, task in tasks.items():
+        try:
+            asked[name] = stack.enter_context(gateway_of(task.job, simulate=simulate))
+        except Exception as error:  # noqa: BLE001 - as above
+            _ended_by(error, name, ends)
+    return asked
+
+
+async def _run_all(tasks: Mapping[str, Task], asked: Mapping[str, Job], show: Any, ends: dict[str, End]) -> None:
+    signals = Signals()
+    async with anyio.create_task_group() as listening:
+        listening.start_soon(signals.listen)
+        async with anyio.create_task_group() as running:
+            for name, job in asked.items():
+                running.start_soon(_run_one, name, tasks[name], job, partial(show, name), signals, ends)
+        listening.cancel_scope.cancel()
+
+
+async def _run_one(name: str, task: Task, asked: Job, watch: Watch, signals: Signals, ends: dict[str, End]) -> None:
+    """One job to its end, which is told when it comes early: by an error."""
+    try:
+        result = await run_job(asked, task.settings, key=task.key, watch=watch, signals=signals)
+        summary = kept_summary(task.job, result)
+        ends[name] = End(job=name, exit_code=summary.exit_code, summary=summary)
+    except Exception as error:  # noqa: BLE001 - as above
+        _ended_by(error, name, ends)
+
+
+def _ended_by(error: Exception, name: str, ends: dict[str, End]) -> None:
+    ends[name] = End(job=name, exit_code=tell_error(error, safe_text(name)), error=str(error) or type(error).__name__)
+
+
+def _tell(end: End, task: Task | None, *, err: bool) -> None:
+    if end.summary is None or task is None:
+        say(f"{safe_text(end.job)}: exit code {end.exit_code}, see above", err=err)
+        return
+    say(f"{safe_text(end.job)}:", err=err)
+    tell(end.summary, task.settings, err=err)

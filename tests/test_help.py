@@ -1,0 +1,119 @@
+"""The help of every command: a manual with examples first and true defaults, quick to come; and shell completion."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from conftest import BATCHRUNNER
+
+from batchrunner.cli import main
+from batchrunner.cli.manual import HEADINGS
+from batchrunner.cli.run import run
+from batchrunner.job.schema import BASE_URL, KEY_VARIABLES, Gateway, LimitsTable, Retry
+from batchrunner.job.words import OPTIONS_ONLY
+from batchrunner.runner.publishing import PART_ROWS
+
+COMMANDS = ["run", "status", "export", "retry", "init", "simulate", "limits show", "limits reset"]
+HEAVY = {"aiohttp", "httpx", "pyarrow", "rich", "jinja2", "tenacity"}
+BATCHRUNNER_SCRIPT = Path(sys.executable).parent / "batchrunner"
+DEFAULTS = {
+    "--part-rows": PART_ROWS,
+    "--base-url": BASE_URL,
+    "--api-key-env": ", then ".join(KEY_VARIABLES),
+    "--auth-scheme": Gateway().auth_scheme,
+    "--daily-reset": LimitsTable().daily_reset,
+    "--token-accounting": LimitsTable().token_accounting,
+    "--concurrency": LimitsTable().concurrency,
+    "--attempts": Retry().attempts,
+    "--timeout": round(Retry().timeout),
+}
+
+
+def helped(*command: str) -> str:
+    """The help of a command, wide enough for no line to break."""
+    environment = os.environ | {"COLUMNS": "200"}
+    return subprocess.run(
+        [*BATCHRUNNER, *command, "--help"], capture_output=True, text=True, check=True, env=environment
+    ).stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_is_explained_before_its_options(command: str) -> None:
+    text = helped(*command.split())
+    headings = [line for line in text.splitlines() if re.fullmatch(r"\S.*:", line)]
+    assert text.startswith(f"Usage: batchrunner {command} ")
+    assert all(text.index("-h, --help") > text.index(f"{heading}\n") for heading in headings)
+    if not command.startswith("limits"):
+        assert text.index("Examples:") < text.index(f"{headings[0]}\n")
+
+
+def test_every_option_of_run_stands_under_its_heading() -> None:
+    text = helped("run")
+    for heading, options in HEADINGS.items():
+        section = text.partition(f"\n{heading}:\n")[2].partition("\n\n")[0]
+        named = {name for parameter in run.params for name in parameter.opts if name in options}
+        assert {name for name in named if not re.search(rf"{name}\b", section)} == set()
+    assert re.findall(r"^[A-Z].*(?=:$)", text, re.MULTILINE)[: len(HEADINGS)] == list(HEADINGS)
+
+
+@pytest.mark.parametrize("option", DEFAULTS)
+def test_the_default_that_is_told_is_the_one_that_holds(option: str) -> None:
+    (parameter,) = [one for one in run.params if option in one.opts]
+    assert isinstance(parameter, click.Option)
+    assert f"[{DEFAULTS[option]}]" in str(parameter.help)
+
+
+def test_the_default_of_the_command_line_is_told_as_well() -> None:
+    for parameter in run.params:
+        if isinstance(parameter, click.Option) and isinstance(parameter.default, str):
+            assert re.search(rf"\[{re.escape(parameter.default)}[\] ]", str(parameter.help)), parameter.name
+
+
+def test_what_a_job_file_calls_an_option_is_one() -> None:
+    options = {name.removeprefix("--").replace("-", "_") for parameter in run.params for name in parameter.opts}
+    assert options >= OPTIONS_ONLY
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_loads_nothing_that_only_work_needs(command: str) -> None:
+    arguments = [*command.split(), "--help"]
+    code = f"import sys; from batchrunner.cli import main; main({arguments}, standalone_mode=False); "
+    code += f"print('loaded:', {HEAVY} & set(sys.modules))"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.splitlines()[-1] == "loaded: set()"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_there_for_the_usual_shells(shell: str) -> None:
+    assert "_BATCHRUNNER_COMPLETE" in completed({"_BATCHRUNNER_COMPLETE": f"{shell}_source"})
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("batchrunner st", ["plain,status"]),
+        ("batchrunner run --on-dr", ["plain,--on-drift"]),
+        ("batchrunner run --on-drift k", ["plain,keep"]),
+        ("batchrunner limits s", ["plain,show"]),
+    ],
+)
+def test_commands_options_and_choices_complete(words: str, found: list[str]) -> None:
+    place = str(len(words.split()) - 1)
+    told = completed({"_BATCHRUNNER_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": place})
+    assert told.splitlines() == found
+
+
+def completed(said: dict[str, str]) -> str:
+    """What the command tells a shell."""
+    return subprocess.run(
+        [BATCHRUNNER_SCRIPT], capture_output=True, text=True, check=True, env=os.environ | said
+    ).stdout
+
+
+def test_every_command_of_the_list_is_there() -> None:
+    context = click.Context(main)
+    assert {command.split()[0] for command in COMMANDS} == set(main.list_commands(context))

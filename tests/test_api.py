@@ -207,6 +207,34 @@ def test_options_have_the_names_of_the_command_line() -> None:
     assert names - Options.__annotations__.keys() == BELONG_TO_THE_COMMAND_LINE
 
 
+def test_what_the_command_line_knows_of_jobs_is_known_here_too(
+    bench: Bench, simulate: Simulate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway = simulate()
+    bench.write("in.csv", "question", *(f"{number}?" for number in range(9)))
+    bench.write("prompt.txt", "Solve: {{ question }}")
+    bench.write("config.toml", "[gateways.acme]", f'base_url = "{gateway.base_url}"')
+    monkeypatch.setenv("BATCHRUNNER_CONFIG", "config.toml")
+    monkeypatch.setenv("PROXY_TOKEN", "t0")
+    job = {
+        "input": Path("in.csv"),
+        "output": "out.jsonl",
+        "gateway": "acme",
+        "request": {"messages": [{"role": "user", "content": "not {{ this }}"}]},
+        "sweep": {"model": ["m/a", "m/b"], "temperature": [0, 1], "samples": 2},
+    }
+    finished = batchrunner.run(job, prompt_file="prompt.txt", model="m/m", sample=4, seed=1)
+    rows = bench.output("out.jsonl")
+    assert (finished.summary.units.ok, len({row["id"] for row in rows}), len(finished.summary.variants)) == (16, 4, 2)
+    assert {(row["model"], row["variant"], row["sample"]) for row in rows} == {
+        ("m/m", f"temperature={value}", sample) for value in (0, 1) for sample in (0, 1)
+    }
+    assert all(row["response"].startswith("Simulated answer to: Solve: ") for row in rows)
+    job["gateway"] = {"base_url": gateway.base_url, "headers": {"X-Proxy": {"env": "NOBODY_SET_THIS"}}}
+    with pytest.raises(NoKeyError, match="X-Proxy"):
+        batchrunner.run(job)
+
+
 # Runner
 
 
@@ -392,6 +420,38 @@ def test_an_answer_that_is_not_accepted_is_asked_for_again(bench: Bench, simulat
     assert finished.summary.failed_tries_by_kind == {"invalid_answer": 6}
     assert finished.summary.usage["total_tokens"] == sum(row["usage"]["total_tokens"] for row in rows)
     assert gateway.ledger()["completion_tokens"] == sum(row["usage"]["completion_tokens"] for row in rows)
+
+
+def test_an_answer_is_judged_once_its_json_is_as_asked(bench: Bench, simulate: Simulate) -> None:
+    gateway = simulate()
+    bench.write("in.jsonl", {"prompt": "[[invalidx1]]"})
+    judged: list[Any] = []
+
+    def accept(answer: Answer) -> bool:
+        judged.append(json.loads(bytes(answer.reply.parsed or b"")))
+        return len(judged) == 2
+
+    job = {"input": "in.jsonl", "request": {"response_format": {"type": "json_object"}}, "retry": {"tell_errors": True}}
+    batchrunner.run(job, model="m/m", base_url=gateway.base_url, accept=accept)
+    (row,) = bench.output()
+    assert (row["status"], row["attempts"], len(judged)) == ("ok", 3, 2)
+
+
+@pytest.mark.parametrize("arms", [1, 2])
+def test_each_arm_of_a_sweep_asks_what_the_function_made(bench: Bench, simulate: Simulate, arms: int) -> None:
+    gateway = simulate()
+    bench.prompts(3)
+    made: list[str] = []
+
+    def request(row: Mapping[str, Any]) -> Any:
+        made.append(row["prompt"])
+        return [{"role": "user", "content": f"{row['prompt']}?"}]
+
+    job = {"input": "in.jsonl", "sweep": {"model": ["m/a", "m/b"][:arms]}}
+    for _ in range(2):
+        batchrunner.run(job, base_url=gateway.base_url, request=request)
+    assert [row["variant"] for row in bench.output()] == ["model=m/a", "model=m/b"][:arms] * 3
+    assert gateway.ledger()["arrivals"] == 3 * arms
 
 
 @pytest.mark.parametrize(("invalid_answers", "tries"), [(2, 3), (0, 1)])

@@ -247,7 +247,7 @@ def test_a_cancelled_lease_leaves_no_trace(limits: Limits) -> None:
     lane.cancel(lane.take(Estimate(100.0, 25.0, 3.0), 0.0))
     assert used(lane, 0.0) == used(fresh, 0.0)
     assert lane.in_flight == 0
-    assert lane.out.error(Estimate(1.0)) == 0.0
+    assert lane.out.error(Estimate(1.0), 10.0) == 0.0
     assert (lane.sums.requests, lane.sums.tokens) == (0, 0.0)
     for estimate in (ONE, Estimate(1000.0)):
         assert lane.ready_at(estimate, 0.0) == fresh.ready_at(estimate, 0.0)
@@ -262,11 +262,19 @@ def test_a_cancelled_lease_costs_nothing_of_the_day() -> None:
 def test_estimates_that_may_be_off_keep_a_margin_free_that_answers_give_back() -> None:
     lane = Lane(minute(tokens=1000), now=0.0)
     lease = lane.take(Estimate(500.0, 100.0**2), 0.0)
-    assert lane.out.error(Estimate(100.0)) == pytest.approx(100.0)
+    assert lane.out.error(Estimate(100.0), 10.0) == pytest.approx(100.0)
     assert lane.ready_at(Estimate(300.0), 40.0) > 40.0
     answer(lane, lease, 40.0, counted=500.0)
-    assert lane.out.error(Estimate(100.0)) == 0.0
+    assert lane.out.error(Estimate(100.0), 10.0) == 0.0
     assert lane.ready_at(Estimate(300.0), 40.0) == 40.0
+
+
+def test_only_as_many_estimates_keep_a_margin_free_as_the_window_holds() -> None:
+    lane = Lane(FREE, now=0.0)
+    for at in range(40):
+        lane.take(Estimate(100.0, 25.0), float(at))
+    assert lane.out.error(Estimate(100.0), 40.0) == pytest.approx(5 * 40**0.5)
+    assert lane.out.error(Estimate(100.0), 10.0) == pytest.approx(5 * 10**0.5)
 
 
 def test_a_unit_larger_than_a_whole_window_or_day_never_fits() -> None:

@@ -119,3 +119,13 @@ def test_room_comes_as_those_in_flight_grow_old() -> None:
     pace = answered_often(1.0)
     assert pace.room_in(30, 10.0, 0.5) == pytest.approx(31 / 15 - 0.5)
     assert pace.room_in(MOST_WHEN_KNOWN, 10.0, 0.5) == ENDLESS
+
+
+def test_quick_answers_double_the_room_no_sooner_than_every_quarter_of_a_second() -> None:
+    pace = Pace()
+    for millisecond in range(240):
+        pace.answered(0.01, millisecond / 1000, full=True, searching=True)
+    assert pace.cap(ENDLESS, 0.0) == 2 * START
+    for millisecond in range(240, 400):
+        pace.answered(0.01, millisecond / 1000, full=True, searching=True)
+    assert pace.cap(ENDLESS, 0.0) == 4 * START

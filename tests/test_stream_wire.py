@@ -17,6 +17,7 @@ from batchrunner.transport.streaming import StreamingTransport
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nX-Request-Id: r1\r\nTransfer-Encoding: chunked\r\n\r\n"
 END = b"0\r\n\r\n"
+TOKEN = "proxy-token-0123456789"
 Came = HttpReply | Broken | Failure | None
 
 
@@ -41,7 +42,9 @@ def streams(*parts: bytes, pause: float = 0.0, end: bytes = END, then: float = 0
 
 async def _tried(behave: Behave, *, times: int, silence: float) -> tuple[list[Came], Wire]:
     async with listening(behave) as wire:
-        transport = StreamingTransport(wire.url, new_fold=Fold, key=Secret(KEY), timeout_seconds=silence)
+        transport = StreamingTransport(
+            wire.url, new_fold=Fold, key=Secret(KEY), timeout_seconds=silence, more_headers={"X-Proxy": Secret(TOKEN)}
+        )
         async with transport:
             return [await transport.send(REQUEST) for _ in range(times)], wire
 
@@ -179,16 +182,17 @@ def test_a_stream_that_is_encoded_unasked_is_no_answer() -> None:
     assert kind(came(closes_after(head + in_chunk(b"\x1f\x8b")))) is Kind.INVALID_REPLY
 
 
-def test_the_key_is_in_nothing_that_comes_of_a_stream_however_it_is_cut() -> None:
-    halves = text(KEY[:9]), text(KEY[9:])
+@pytest.mark.parametrize("secret", [KEY, TOKEN], ids=["the key", "a header"])
+def test_no_secret_is_in_anything_that_comes_of_a_stream_however_it_is_cut(secret: str) -> None:
+    halves = text(secret[:9]), text(secret[9:])
     brought = [
         came(streams(*halves, chunk({}, "stop"), DONE)),
         came(streams(*halves)),
-        came(streams(*halves, error({"error": {"message": f"bad {KEY}", "code": 500}}))),
-        came(streams(*halves, error({"error": {"message": f"bad {KEY}"}}))),
-        came(streams(error({"error": {"message": f"bad {KEY}", "code": 403}}))),
-        came(streams(error({"error": f"bad {KEY}"}))),
+        came(streams(*halves, error({"error": {"message": f"bad {secret}", "code": 500}}))),
+        came(streams(*halves, error({"error": {"message": f"bad {secret}"}}))),
+        came(streams(error({"error": {"message": f"bad {secret}", "code": 403}}))),
+        came(streams(error({"error": f"bad {secret}"}))),
     ]
     for one in brought:
-        assert KEY not in repr(one)
+        assert secret not in repr(one)
         assert "REDACTED" in repr(one)

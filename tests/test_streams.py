@@ -8,6 +8,21 @@ from conftest import Bench, Gateway, Simulate, wait_until
 STREAMED = ("in.jsonl", "-m", "m/m", "--param", "stream=true")
 LATER = ("model", "request_id", "latency_s", "first_token_s", "finished_at")
 
+JOB_OF_JSON = (
+    'input = "in.jsonl"',
+    "[request]",
+    'model = "m/m"',
+    'tools = [{ type = "function", function = { name = "look_up", parameters = { type = "object" } } }]',
+    "[request.response_format]",
+    'type = "json_schema"',
+    "[request.response_format.json_schema]",
+    'name = "solution"',
+    'schema = { type = "object", properties = { answer = { type = "integer" } }, required = ["answer"] }',
+    "[retry]",
+    "tell_errors = true",
+)
+SWEEP = ("[sweep]", 'model = ["m/a", "m/b"]', "samples = 2")
+
 
 def rows_of(*texts: str) -> list[dict[str, Any]]:
     return [{"prompt": f"{number} {text}"} for number, text in enumerate(texts)]
@@ -16,6 +31,14 @@ def rows_of(*texts: str) -> list[dict[str, Any]]:
 def without_times(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """What is the same whenever and however it was asked."""
     return [{name: value for name, value in row.items() if name not in LATER} for row in rows]
+
+
+def without_calls(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Likewise, without the numbers that the calls of tools have."""
+    told = without_times(rows)
+    for row in told:
+        row["tool_calls"] = [call["function"] for call in row["tool_calls"] or ()]
+    return told
 
 
 def outcomes(gateway: Gateway) -> dict[str, int]:
@@ -32,6 +55,35 @@ def test_a_stream_brings_the_same_rows_and_the_time_of_the_first_token(bench: Be
     assert all(0.1 <= row["first_token_s"] <= row["latency_s"] - 0.02 for row in streamed)
     assert {row["first_token_s"] for row in whole} == {None}
     assert gateway.ledger()["completion_tokens"] == 2 * bench.summary()["usage"]["completion_tokens"]
+
+
+def test_json_calls_of_tools_and_refusals_come_as_streams_too(bench: Bench, simulate: Simulate) -> None:
+    bench.write("in.jsonl", *rows_of("plain", "[[misfitx1]]", "[[invalid]]", "[[length]]", "[[refusal]]", "[[call]]"))
+    bench.write("job.toml", *JOB_OF_JSON)
+    bench.run("job.toml", "--base-url", simulate().base_url, "--param", "stream=true", code=1)
+    bench.run("job.toml", "--base-url", simulate().base_url, "-o", "whole.jsonl", code=1)
+    streamed, whole = bench.output(), bench.output("whole.jsonl")
+    assert without_calls(streamed) == without_calls(whole)
+    assert [row["parsed"] for row in streamed[:2]] == [{"answer": 7}] * 2
+    assert [row["attempts"] for row in streamed] == [1, 2, 2, 1, 1, 1]
+    assert (streamed[-1]["tool_calls"][0]["function"]["name"], streamed[-1]["finish_reason"]) == (
+        "look_up",
+        "tool_calls",
+    )
+
+
+def test_every_arm_of_a_sweep_is_streamed(bench: Bench, simulate: Simulate) -> None:
+    gateway = simulate()
+    bench.prompts(3)
+    bench.write("job.toml", 'input = "in.jsonl"', "request.stream = true", *SWEEP)
+    bench.run("job.toml", "--base-url", gateway.base_url)
+    rows = bench.output()
+    assert {(row["variant"], row["sample"]) for row in rows} == {
+        (f"model={model}", sample) for model in ("m/a", "m/b") for sample in (0, 1)
+    }
+    assert all(row["first_token_s"] is not None for row in rows)
+    bench.run("job.toml", "--base-url", gateway.base_url, "--param", "stream=false")
+    assert gateway.ledger()["arrivals"] == 3 * 4
 
 
 @pytest.mark.parametrize("usage", ["every", "last"])

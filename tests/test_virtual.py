@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from tests.clairvoyant import possible_use
 from tests.virtual import Scene, play
 
 SECONDS_50 = (("requests", 1, 50),)
@@ -108,3 +109,9 @@ def test_a_run_that_remembers_the_limit_starts_at_its_rate() -> None:
 
 def _undeclared(scene: Scene) -> Scene:
     return Scene(**{name: getattr(scene, name) for name in scene.__dataclass_fields__} | {"declared": False})
+
+
+@pytest.mark.parametrize("accounting", ["admission", "upfront"])
+def test_who_knows_all_uses_a_limit_of_small_rows_whole(accounting: str) -> None:
+    scene = Scene(limits=TOKENS_60K, accounting=accounting, prompt_chars=(100.0, 0.1), requests=3000)
+    assert 0.98 <= possible_use(scene) <= 1.2  # the first window begins empty

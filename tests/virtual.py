@@ -60,13 +60,14 @@ class Scene:
 @dataclass
 class Seen:
     """What the gateway saw. `used`: share of each limit over the whole scene, or from four windows (a minute at least)
-    after its change on; `worst`: its fullest window."""
+    after its change on; `steady`: over the second half of the scene; `worst`: its fullest window."""
 
     seconds: float = 0.0
     arrivals: int = 0
     refused: int = 0
     most_in_flight: int = 0
     used: dict[tuple[str, int], float] = field(default_factory=dict)
+    steady: float = 0.0
     worst: dict[tuple[str, int], float] = field(default_factory=dict)
     starts: list[float] = field(default_factory=list)
     answered_per_second: float = 0.0
@@ -91,13 +92,13 @@ class Stage:
         self.now = 0.0
         self.lane = Lane(_declared(scene), now=0.0)
         self.estimator = Estimator("upfront" if scene.accounting == "upfront" else "settled")
-        self.meter = Meter(_rules(scene))
+        self.meter = Meter(rules_of(scene))
         if scene.remembered:
             self.lane.force.restore({(_dimension(d), float(w)): amount for d, w, amount in scene.remembered}, 0.0)
         self.seen = Seen()
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
-        self._rows = self._draw_rows()
+        self._rows = draw_rows(scene, self.draw)
         self._head = next(self._rows)
         self._wake_at = float("inf")
         self._in_flight = 0
@@ -141,17 +142,17 @@ class Stage:
         """The gateway's limits are others from now on; what it has counted stays counted."""
         assert self.scene.change is not None
         before, factor = self._counted, self.scene.change[1]
-        self.meter = Meter(_rules(self.scene, factor))
+        self.meter = Meter(rules_of(self.scene, factor))
         for at, requests, tokens in before:
             if requests and at > self.now - 60:
-                self.meter.admit(LANE, Cost(prompt=tokens, completion=0, ceiling=tokens), _instant(at))
+                self.meter.admit(LANE, Cost(prompt=tokens, completion=0, ceiling=tokens), instant(at))
 
     def _wake(self, due: float) -> None:
         if due == self._wake_at:
             self._wake_at = float("inf")
 
     def _arrive(self, request: Request, cost: Cost, lease: Lease) -> None:
-        scene, seen, now = self.scene, self.seen, _instant(self.now)
+        scene, seen, now = self.scene, self.seen, instant(self.now)
         seen.arrivals += 1
         dialect = HeaderDialect(scene.headers)
         if scene.max_in_flight is not None and self._in_flight >= scene.max_in_flight:
@@ -181,7 +182,7 @@ class Stage:
     def _done(self, request: Request, cost: Cost, lease: Lease) -> None:
         self._in_flight -= 1
         self._answers += 1
-        now = _instant(self.now)
+        now = instant(self.now)
         if self.scene.accounting == "completion":
             self.meter.settle(LANE, cost.total, now)
             self._counted.append((self.now, 0, cost.total))
@@ -203,21 +204,6 @@ class Stage:
         if headers:
             self.lane.force.hear(told_limits(headers, START_WALL + self.now), self.now)
 
-    def _draw_rows(self) -> Iterator[tuple[Request, Cost]]:
-        scene, draw = self.scene, self.draw
-        for number in count():
-            chars = max(1, round(draw.lognormvariate(0.0, scene.prompt_chars[1]) * scene.prompt_chars[0]))
-            wanted = max(1, round(draw.lognormvariate(0.0, scene.completion_tokens[1]) * scene.completion_tokens[0]))
-            cost = Cost(
-                prompt=-(-chars // 4) + 4,
-                completion=min(wanted, scene.max_tokens),
-                ceiling=-(-chars // 4) + 4 + scene.max_tokens,
-            )
-            request = Request(
-                number=number, id="", model="m", body=b"", prompt_chars=chars, max_tokens=scene.max_tokens
-            )
-            yield request, cost
-
     def _network(self) -> float:
         return 0.002 + self.draw.random() * self.scene.jitter
 
@@ -232,8 +218,9 @@ class Stage:
             place = 1 if dimension == "requests" else 2
             events = [(int(entry[0] * SECOND_NS), entry[place]) for entry in by_time]
             stretch = max(self.now - since, seconds)
-            total = sum(entry[place] for entry in by_time if entry[0] >= since)
-            seen.used[(dimension, seconds)] = total / (amount * stretch / seconds)
+            seen.used[(dimension, seconds)] = _sum_since(by_time, place, since) / (amount * stretch / seconds)
+            steady = _sum_since(by_time, place, self.now / 2) / (amount * self.now / 2 / seconds)
+            seen.steady = max(seen.steady, steady)
             seen.worst[(dimension, seconds)] = worst_window(events, seconds * SECOND_NS) / amount if events else 0.0
         return seen
 
@@ -250,7 +237,24 @@ def play(scene: Scene) -> Seen:
     return Stage(scene).play()
 
 
-def _instant(now: float) -> Instant:
+def draw_rows(scene: Scene, draw: random.Random) -> Iterator[tuple[Request, Cost]]:
+    """Endless rows and what each will cost."""
+    for number in count():
+        chars = max(1, round(draw.lognormvariate(0.0, scene.prompt_chars[1]) * scene.prompt_chars[0]))
+        wanted = max(1, round(draw.lognormvariate(0.0, scene.completion_tokens[1]) * scene.completion_tokens[0]))
+        cost = Cost(
+            prompt=-(-chars // 4) + 4,
+            completion=min(wanted, scene.max_tokens),
+            ceiling=-(-chars // 4) + 4 + scene.max_tokens,
+        )
+        yield Request(number=number, id="", model="m", body=b"", prompt_chars=chars, max_tokens=scene.max_tokens), cost
+
+
+def _sum_since(by_time: list[tuple[float, int, int]], place: int, since: float) -> int:
+    return sum(entry[place] for entry in by_time if entry[0] >= since)
+
+
+def instant(now: float) -> Instant:
     return Instant(mono_ns=int(now * SECOND_NS), wall_ns=int((START_WALL + now) * SECOND_NS))
 
 
@@ -265,7 +269,7 @@ def _declared(scene: Scene) -> Limits:
     return Limits(windows=tuple(limits))
 
 
-def _rules(scene: Scene, factor: float = 1.0) -> Rules:
+def rules_of(scene: Scene, factor: float = 1.0) -> Rules:
     limits = tuple(
         GatewayLimit(dimension=Dimension(d), window_seconds=w, amount=round(a * factor)) for d, w, a in scene.limits
     )

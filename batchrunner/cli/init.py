@@ -55,8 +55,8 @@ _KEYS: dict[str, dict[str, tuple[str, str]]] = {
         "tools": ("# tools = []", "functions that the model may call"),
         "tool_choice": ('# tool_choice = "auto"', "which of them it is to call"),
         "response_format": ('# response_format = { type = "json_object" }', "every answer is checked against it"),
-        "files": ('# files = "images"', "the folder of the local files that messages name"),
         "row_params": ('# row_params = ["max_tokens"]', "parameters that a row may set, by a column of the name"),
+        "files": ('# files = "images/"', "the folder of the local files that messages may name"),
     },
     "limits": {
         "requests_per_second": ("# requests_per_second = 50", "limits of the account; none: found from the answers"),
@@ -76,7 +76,7 @@ _KEYS: dict[str, dict[str, tuple[str, str]]] = {
         "attempts": ("# attempts = 6", "tries for a row"),
         "timeout": ("# timeout = 1200", "seconds for one try"),
         "invalid_answers": ("# invalid_answers = 2", "further tries when an answer is not what was asked for"),
-        "tell_errors": ("# tell_errors = false", "whether the model is then told what was wrong"),
+        "tell_errors": ("# tell_errors = false", "whether they are told what was wrong with it"),
         "fail_on": ('# fail_on = ["length"]', "finish reasons that count as failure"),
     },
     "run": {

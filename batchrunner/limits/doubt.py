@@ -17,7 +17,7 @@ _CAREFUL_KEY: Key = ("requests", SECOND)
 
 @dataclass(slots=True)
 class Doubts:
-    """When to doubt, and what is left `aside` meanwhile; None where nothing is doubted now."""
+    """When to doubt, and the limits before the present doubt, `aside` meanwhile; None where nothing is doubted now."""
 
     aside: dict[Key, Cap] | None = None
     _due: list[float] = field(default_factory=list)
@@ -37,18 +37,19 @@ class Doubts:
         self._due = [now + seconds for seconds in _DOUBTS_SECONDS]
 
     def begin(self, caps: dict[Key, Cap], now: float, *, minute: float) -> dict[Key, Cap]:
-        """What is left without the minute's limits; a careful rate where that is nothing. `minute`: requests that had
-        passed in a minute."""
+        """A careful rate beside what is left without the minute's limits. `minute`: requests that had passed in one."""
         self._due.pop(0)
-        self.aside = {key: cap for key, cap in caps.items() if key[1] == MINUTE and not cap.told}
-        left = {key: cap for key, cap in caps.items() if key not in self.aside}
+        self.aside = caps
+        left = {key: cap for key, cap in caps.items() if key[1] != MINUTE or cap.told}
         careful = max(_LEAST_RATE, _CAREFUL * minute / MINUTE)
-        return left or {_CAREFUL_KEY: Cap(careful, now, careful, told=True)}
+        known = left.get(_CAREFUL_KEY)
+        if known is None or known.amount > careful:
+            left[_CAREFUL_KEY] = Cap(careful, now, careful, told=True)
+        return left
 
     def end(self, caps: dict[Key, Cap], *, keep: bool) -> dict[Key, Cap]:
-        """The limits after the doubt, without its careful rate; `keep`: those that were doubted are back."""
+        """The limits after the doubt, as they were before it; `keep`: those of the minute, too."""
         if self.aside is None:
             return caps
         aside, self.aside = self.aside, None
-        caps = {key: cap for key, cap in caps.items() if not (cap.told and key == _CAREFUL_KEY)}
-        return caps | aside if keep else caps
+        return {key: cap for key, cap in aside.items() if keep or key[1] != MINUTE or cap.told}

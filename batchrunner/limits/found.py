@@ -19,27 +19,28 @@ Declared limits stand: a refusal while one of them is full is a matter of jitter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from batchrunner.limits.cap import FIRST_CUT, FIRST_HOLD, FIRST_STEP, KEYS, MINUTE, SECOND, Cap, Use
+from batchrunner.limits.cap import (
+    FIRST_CUT,
+    FIRST_HOLD,
+    KEYS,
+    MINUTE,
+    SECOND,
+    SOON_AGAIN,
+    Cap,
+    Full,
+    Use,
+    least_hold,
+    paused_seconds,
+)
 from batchrunner.limits.doubt import Doubts
+from batchrunner.limits.suspects import suspected
 from batchrunner.limits.window import Dimension, Key
 
 _SECONDS_HINT = 1.0  # a hint up to this long speaks of a limit by the second
-_LARGEST_CUT = 0.08
-_ACQUITTED_TOKENS, _ACQUITTED_REQUESTS = 1.3, 2.0
-_SPREADS = 1.5  # above the mean
-_EXPLAINED = 0.8
-_LOWEST_CUT, _LOWEST_SEEN = 0.5, 0.8
-_BOLD_STEP, _LARGEST_STEP = 0.04, 0.25
-# Windows to hold after a refused raise, a window that its pause cost: to wait longer than the second would cost as much
-# where limits are noisy.
-_LEAST_HOLD_PER_PAUSE, _HOLD_PER_PAUSE = 10, 40
-_WEIGHT = 2 / 3  # of a rate that two refusals show
-_SEEN_THROUGH = 3  # refusals
 _USED = 0.9
 _FULL: dict[Dimension, float] = {"requests": 0.9, "tokens": 0.7}  # a part is kept free of estimates' errors
 _FEW = 4.0
 _SOON = 10  # windows
-_REQUESTS_PER_RAISE = 150  # so that refused raises are one try in a hundred at most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +65,10 @@ class Finder:
 
     declared: Mapping[Key, float] = field(default_factory=dict)
     caps: dict[Key, Cap] = field(default_factory=dict)
+    idle: dict[Key, Cap] = field(default_factory=dict)  # suspects of which the other dimension is the better one
     _suspected: Refused | None = None
     _refused_at: float = float("-inf")
+    _learned_at: float = float("-inf")
     _minute_then: float = 0.0
     _passed: dict[Dimension, float] = field(default_factory=lambda: {"requests": 0.0, "tokens": 0.0})
     _longest_reset: dict[Dimension, float] = field(default_factory=dict)
@@ -79,14 +82,12 @@ class Finder:
     def doubt(self, now: float) -> None:
         """Leave the minute's limits aside until the next refusal, or until more has passed than they would have let."""
         self.caps = self.doubts.begin(self.caps, now, minute=self._minute_then)
-        self._refused_at = now
-        self._passed = {"requests": 0.0, "tokens": 0.0}
 
     def settle_doubt(self, now: float) -> bool:
         """Whether a doubt was right: more has passed than a minute's limit would have let."""
         if not self.doubts.open or self._may_be_of_a_minute(now - self._refused_at):
             return False
-        self.caps = self.doubts.end(self.caps, keep=False)
+        self._end_doubt(keep=False)
         return True
 
     def passed(self, requests: float, tokens: float) -> None:
@@ -97,17 +98,17 @@ class Finder:
     def probe_passed(self, now: float) -> None:
         """After a refusal and its pause a try was let through."""
         if self._suspected is not None:
-            self._adopt(SECOND, self._suspected.used, now, self._suspected.dimension)
+            self._adopt(SECOND, self._suspected, now)
             self._suspected = None
 
     def refused(self, refused: Refused) -> None:
         """Learn from a refusal."""
         as_before = bool(self.doubts.aside) and self._may_be_of_a_minute(refused.sent_at - self._refused_at)
-        self.caps = self.doubts.end(self.caps, keep=as_before)
+        self._end_doubt(keep=as_before)
         if as_before:
             pass
         elif self._suspected is not None:
-            self._adopt(MINUTE, self._suspected.used, refused.now, refused.dimension)
+            self._adopt(MINUTE, self._suspected, refused.now)
             self._suspected = None
             self.doubts.plan(refused.now)
         elif self._explained(refused):
@@ -116,27 +117,26 @@ class Finder:
             self._first(refused)
         else:
             self._again(refused)
-        self._refused_at = refused.sent_at
+        self._refused_at, self._learned_at = refused.sent_at, refused.now
         self._minute_then = refused.used["requests", MINUTE]
         self._passed = {"requests": 0.0, "tokens": 0.0}
 
-    def also_refused(self, sent_at: float, tokens: float) -> None:
-        """Another try was refused, that had been sent before the first and was taken for passed then."""
-        if sent_at > self._refused_at:
-            return
-        used = self._suspected.used if self._suspected is not None else {}
+    def also_refused(self, tokens: float) -> None:
+        """Another try was refused, that had been sent before the first refusal came and was taken for passed then."""
+        used = self._suspected.used if self._suspected is not None and self._suspected.now >= self._learned_at else {}
         for key in KEYS:
             amount = 1.0 if key[0] == "requests" else tokens
             if key in used:
                 used[key] = max(0.0, used[key] - amount)
-            cap = self.caps.get(key)
-            if cap is not None and cap.refusals == 1 and not cap.told:
+            cap = self.caps.get(key) or self.idle.get(key)
+            if cap is not None and cap.refusals == 1 and cap.changed_at >= self._learned_at and not cap.told:
                 self._take_back(key, cap, amount)
 
     def _take_back(self, key: Key, cap: Cap, amount: float) -> None:
         """Less had passed than was thought. A window in which nothing had was not full: that is no limit."""
         if cap.amount - amount < 1.0 and len(self.caps) > 1:
-            del self.caps[key]
+            self.caps.pop(key, None)
+            self.idle.pop(key, None)
             return
         cap.amount = max(1.0, cap.amount - amount)
         cap.seen = max(1.0, cap.seen - amount)
@@ -149,13 +149,9 @@ class Finder:
             one = 1.0 if key[0] == "requests" else 0.0
             if used[key] < min(_USED * cap.amount, cap.amount - one):  # of two a second one is often all that is seen
                 continue
-            cap.before = cap.amount
-            cap.amount += max(cap.amount * cap.step, one)
-            cap.step = min(_LARGEST_STEP, 2 * cap.step)
-            if cap.step > _BOLD_STEP:
-                cap.hold = max(FIRST_HOLD, cap.hold / 2)
-            cap.changed_at = now
-            cap.raised = True
+            if not cap.raised and self._passed[key[0]] < SOON_AGAIN * cap.amount:
+                continue
+            cap.lift(now, one)
             raised = True
             if cap.amount >= self.declared.get(key, float("inf")):
                 del self.caps[key]
@@ -199,82 +195,91 @@ class Finder:
         """The first refusal: a hint tells the window; a run longer than both has been cut to either; else ask."""
         if refused.hint is not None:
             window = SECOND if refused.hint <= _SECONDS_HINT else MINUTE
-            self._adopt(window, refused.used, refused.now, refused.dimension)
+            self._adopt(window, refused, refused.now)
         if (refused.hint is None or refused.hint <= _SECONDS_HINT) and refused.ran >= MINUTE:
-            self._adopt(SECOND, refused.used, refused.now, refused.dimension)
-            self._adopt(MINUTE, refused.used, refused.now, refused.dimension)
+            if refused.used["requests", SECOND] >= _FEW:
+                self._adopt(SECOND, refused, refused.now)
+            self._adopt(MINUTE, refused, refused.now)
         elif refused.hint is None:
             self._suspected = refused
+
+    def _end_doubt(self, *, keep: bool) -> None:
+        if self.doubts.open and not keep:
+            self.idle = {key: cap for key, cap in self.idle.items() if key[1] != MINUTE}
+        self.caps = self.doubts.end(self.caps, keep=keep)
 
     def _again(self, refused: Refused) -> None:
         """Lower the limits of the window that is nearest to its amounts; where none is near, there is one of another
         kind, unless the gateway has changed one that is long known."""
         used, between = refused.used, refused.sent_at - self._refused_at
-        found = {key: cap for key, cap in self.caps.items() if not cap.told and refused.dimension in (None, key[0])}
-        nearest = max(found, key=lambda key: used[key] / found[key].amount, default=None)
-        if nearest is None or used[nearest] < _EXPLAINED * found[nearest].amount:
+        suspects = self.idle | {key: cap for key, cap in self.caps.items() if not cap.told}
+        found = {key: cap for key, cap in suspects.items() if refused.dimension in (None, key[0])}
+        nearest = max(found, key=lambda key: used[key] / found[key].explains_from, default=None)
+        if nearest is None or used[nearest] < found[nearest].explains_from:
             known = nearest is not None and found[nearest].refusals > _FEW
             minute = self._may_be_of_a_minute(between) and not (known and used["requests", MINUTE] <= self._minute_then)
-            missing = [key for key in KEYS if key not in self.caps and used[key] > 0 and (minute or key[1] < MINUTE)]
+            second = used["requests", SECOND] >= _FEW or not self.caps
+            wanted = [key for key in KEYS if (minute if key[1] == MINUTE else second)]
+            missing = [key for key in wanted if key not in found and used[key] > 0]
             for key in missing:
-                self._adopt_one(key, used, refused.now, refused.dimension)
+                self._adopt_one(key, refused, refused.now)
+            self._choose(refused.now)
             if minute and refused.ran < MINUTE:
                 self.doubts.plan(refused.now)
             if missing and not known:
                 return
         if nearest is not None:
-            for key in [key for key in found if key[1] == nearest[1]]:
-                found[key].note(used[key])
-                self._lower(key, refused)
-            self._acquit(nearest[1])
+            self._lower_window(nearest[1], found, refused)
 
-    def _acquit(self, window: float) -> None:
-        """Of requests and tokens, the one that varies more at refusals is not what is limited. Requests are counted,
-        tokens estimated: so tokens are acquitted sooner."""
-        requests, tokens = self.caps.get(("requests", window)), self.caps.get(("tokens", window))
-        if requests is None or tokens is None or requests.told or tokens.told:
-            return
-        if min(requests.refusals, tokens.refusals) < _FEW:
-            return
-        if tokens.spread > _ACQUITTED_TOKENS * requests.spread:
-            del self.caps["tokens", window]
-        elif requests.spread > _ACQUITTED_REQUESTS * tokens.spread:
-            del self.caps["requests", window]
+    def _lower_window(self, window: float, found: Mapping[Key, Cap], refused: Refused) -> None:
+        """Lower what is kept to of this window; of both dimensions only what was full, if one was."""
+        used = refused.used
+        of_window = [key for key in found if key[1] == window]
+        for key in of_window:
+            found[key].note(used[key])
+        kept = [key for key in of_window if key in self.caps]
+        full = [key for key in kept if used[key] >= _FULL[key[0]] * found[key].amount]
+        for key in full or kept:
+            found[key].lower(self._full(key, refused), window, refused.now)
+        self._choose(refused.now)
+
+    def _choose(self, now: float) -> None:
+        """Keep to the better suspect of requests and tokens in each window."""
+        for window in (SECOND, MINUTE):
+            keys: tuple[Key, Key] = (("requests", window), ("tokens", window))
+            both = {key: cap for key in keys if (cap := self.caps.get(key) or self.idle.get(key)) and not cap.told}
+            suspects = suspected(both[keys[0]], both[keys[1]]) if len(both) == len(keys) else ("requests", "tokens")
+            for key, cap in both.items():
+                if key[0] in suspects and key in self.idle:
+                    cap.resume(now)
+                    self.caps[key] = self.idle.pop(key)
+                elif key[0] not in suspects and key in self.caps:
+                    self.idle[key] = self.caps.pop(key)
 
     def _may_be_of_a_minute(self, between: float) -> bool:
         """Whether no more passed since the last refusal than a minute's limit, full then, forgets in that time."""
         return self._passed["requests"] <= _FEW + 2 * self._minute_then * between / MINUTE
 
-    def _lower(self, key: Key, refused: Refused) -> None:
-        """Down to what such a limit holds when it refuses: what had passed in its window, or less where two refusals
-        in a short time show how fast it forgets."""
-        cap, (dimension, window) = self.caps[key], key
-        used, between = refused.used[key], refused.sent_at - self._refused_at
-        if cap.refusals <= _SEEN_THROUGH and 0 < between < window and self._passed["requests"] >= _FEW:
-            rate = max(_LOWEST_SEEN * used, min(used, self._passed[dimension] / between * window))
-            cap.seen -= _WEIGHT * (used - rate)
-        held = cap.seen * (1 + _SPREADS * cap.spread) if dimension == "tokens" else used  # requests are counted exactly
-        again = not cap.raised and refused.now < cap.raised_at(key[1])
-        cap.cut = min(_LARGEST_CUT, 2 * cap.cut) if again else FIRST_CUT
-        cut = cap.cut if again or dimension == "tokens" else 0.0
-        if cap.raised and dimension == "requests":  # a small raise is taken back
-            held = min(held, max(cap.before, (1 - _BOLD_STEP) * held))
-        cap.amount = max(1.0, _LOWEST_CUT * cap.amount, min(cap.amount, held) * (1 - cut))
-        paused = refused.hint if refused.hint is not None else min(1.0, window / 10)
-        if cap.raised:
-            seldom = _REQUESTS_PER_RAISE / max(1.0, refused.used["requests", window])
-            longest = max(1.0, seldom, _HOLD_PER_PAUSE * paused / window)
-            dear = min(MINUTE, _LEAST_HOLD_PER_PAUSE * min(paused, window)) / window  # what is too low has to grow back
-            cap.hold = min(longest, max(2 * cap.hold, dear))
-        cap.raised = False
-        cap.step = FIRST_STEP
-        cap.changed_at = refused.now
+    def _full(self, key: Key, refused: Refused) -> Full:
+        dimension, window = key
+        return Full(
+            used=refused.used[key],
+            rows=refused.used["requests", window],
+            passed=self._passed[dimension],
+            seconds=refused.sent_at - self._refused_at,
+            paused=paused_seconds(refused.hint, window),
+            exact=dimension == "requests",
+        )
 
-    def _adopt(self, window: float, used: Use, now: float, dimension: Dimension | None) -> None:
+    def _adopt(self, window: float, refused: Refused, now: float) -> None:
         for key in KEYS:
             if key[1] == window:
-                self._adopt_one(key, used, now, dimension)
+                self._adopt_one(key, refused, now)
+        self._choose(now)
 
-    def _adopt_one(self, key: Key, used: Use, now: float, dimension: Dimension | None) -> None:
-        if dimension in (None, key[0]) and used[key] > 0:
-            self.caps[key] = Cap(max(1.0, used[key]), now, used[key])
+    def _adopt_one(self, key: Key, refused: Refused, now: float) -> None:
+        used = refused.used[key]
+        if refused.dimension in (None, key[0]) and used > 0:
+            hold = FIRST_HOLD if refused.hint is None else least_hold(refused.hint, key[1])
+            self.caps[key] = Cap(max(1.0, used), now, used, hold=hold)
+            self.idle.pop(key, None)

@@ -54,10 +54,12 @@ class InFlight:
         """Seconds for which they have been out, in the mean."""
         return now - self._taken_at_sum / len(self._leases) if self._leases else 0.0
 
-    def error(self, estimate: Estimate) -> float:
-        """Standard error, in tokens, of the estimates of this try and of those out together."""
-        shared = self._shared_error + estimate.shared_error
-        return math.sqrt(max(0.0, self._variance) + estimate.variance + shared * shared)
+    def error(self, estimate: Estimate, rows: float) -> float:
+        """Standard error, in tokens, of the estimates of this try and of those out that a window weighs, which holds so
+        many rows: where answers take longer than the window, the others have left it."""
+        share = min(1.0, rows / max(1, len(self._leases)))
+        shared = share * self._shared_error + estimate.shared_error
+        return math.sqrt(max(0.0, share * self._variance) + estimate.variance + shared * shared)
 
     def first_since(self, began: float) -> float:
         """When the first try was taken of those out that were taken since then; infinity where none was."""

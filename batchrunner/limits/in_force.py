@@ -70,9 +70,9 @@ class InForce:
         self.finder.refused(refused)
         self._arrange(refused.now)
 
-    def also_refused(self, sent_at: float, tokens: float, now: float) -> None:
-        """A try of the same series, sent before the first refused one."""
-        self.finder.also_refused(sent_at, tokens)
+    def also_refused(self, tokens: float, now: float) -> None:
+        """A try of the same series, sent before the first refusal came."""
+        self.finder.also_refused(tokens)
         self._arrange(now)
 
     def probe_passed(self, now: float) -> None:

@@ -216,7 +216,7 @@ class Lane:
         if begins and (self.pause.step == 0 or self.force.finder.suspects):
             self._learn(lease, now, refusal)
         elif not begins:
-            self.force.also_refused(lease.taken_at, lease.estimate.tokens, now)
+            self.force.also_refused(lease.estimate.tokens, now)
         self.pause.limited(lease.taken_at, now, hint=refusal.wait_seconds, jitter=jitter, first=self._first_pause())
         self.pause.probing = self.pause.probing or self.force.finder.suspects
 
@@ -270,7 +270,8 @@ class Lane:
         tokens = min(estimate.tokens, window.limit.amount)  # one that seems larger has a whole window to itself
         if not self.force.is_declared(key):
             return min(window.ready_at(tokens, now, 0.0, estimate.likely), self.force.doubt_at(key))
-        margin = min(_SIGMAS * self.out.error(estimate), _LARGEST_MARGIN * window.limit.amount)
+        error = self.out.error(estimate, window.limit.amount / max(1.0, self._mean_tokens))
+        margin = min(_SIGMAS * error, _LARGEST_MARGIN * window.limit.amount)
         self.largest_margin = max(self.largest_margin, margin)
         return window.ready_at(tokens, now, margin, estimate.likely)
 

@@ -18,6 +18,7 @@ _GAIN, _GAIN_OF_DOUBLING = 1.05, 1.25
 _TRUSTED_FROM = 16
 _CAREFUL_STEP = 1.25
 _LEAST_ANSWERS = 64
+_LEAST_ROUND_SECONDS = 0.25  # what is out when a limit is met is refused: quick answers don't make for much more of it
 _FIRST_ROUNDS = 8
 _MOST_ROUNDS = 64
 _CONCURRENCY_BACK = 10
@@ -90,6 +91,7 @@ class Search:
     most: int
     width: float = START
     slow_start: bool = True
+    _round_to: float = 2 * START
     rounds: int = _FIRST_ROUNDS
     _answers: int = 0
     _since: float | None = None
@@ -111,10 +113,12 @@ class Search:
 
     def _start(self, now: float) -> None:
         """Twice the width with every round, until a round brings hardly more answers per second than the last."""
+        assert self._since is not None  # noqa: S101 - set by the first answer
         if self._left_full:
-            self.width = min(self.most, self.width + 1)
-        if self._answers < self.width / 2:
+            self.width = min(self.most, self.width + 1, self._round_to)
+        if self._answers < self.width / 2 or now - self._since < _LEAST_ROUND_SECONDS:
             return
+        self._round_to = 2 * self.width
         rate = self._end_level(now)
         if rate is None:
             return

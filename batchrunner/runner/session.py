@@ -166,7 +166,7 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
         tally, lanes, ending = await self._ask_pending(key, watch)
         if tally.units and await to_thread.run_sync(self.prepared.is_changed):
             folder.distrust(self.prepared.identity)
-        totals = folder.store.totals(total, len(self.prepared.arms))
+        totals = await to_thread.run_sync(folder.store.totals, total, len(self.prepared.arms))
         if totals.ok + totals.failed == self.prepared.asked:
             await to_thread.run_sync(write)
             ending = Ending(end=End.SOME_FAILED if totals.failed else End.ANSWERED, message="")

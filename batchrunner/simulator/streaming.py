@@ -32,7 +32,8 @@ def frames(stream: Stream) -> list[bytes]:
     deltas = _deltas(stream.spoken, stream.chars_per_piece)
     middle = len(deltas) // 2
     said = [_frame(stream, delta, share=(number + 1) / len(deltas)) for number, delta in enumerate(deltas)]
-    begin, end = _frame(stream, {"role": "assistant", "content": ""}, share=0.0), _frame(stream, {}, stream.finish)
+    begin = _frame(stream, {"role": "assistant", "content": None if stream.spoken.content is None else ""}, share=0.0)
+    end = _frame(stream, {}, stream.finish)
     match stream.fault:
         case Fault.CUT | Fault.TRUNCATED | Fault.STALLED:
             return [begin, *said[:middle]]

@@ -56,21 +56,19 @@ class StreamingTransport(HttpTransport):
         if not 200 <= status < 300:  # noqa: PLR2004
             return self._refusal(status, headers, content)
         came = fold.came_of(status, headers, None if broke is None else self._failure(broke))
-        return self._without_key(came, first_token_s)
+        return self._kept(came, first_token_s)
 
-    def _without_key(
-        self, came: HttpReply | Broken | Failure, first_token_s: float | None
-    ) -> HttpReply | Broken | Failure:
+    def _kept(self, came: HttpReply | Broken | Failure, first_token_s: float | None) -> HttpReply | Broken | Failure:
         """What came of a stream, as safe to keep as any other reply."""
         match came:
             case HttpReply(status=status) if 200 <= status < 300:  # noqa: PLR2004
-                body = self._key.redact_exactly(came.body)
+                body = self._answer(came.body)
                 return HttpReply(status=status, headers=came.headers, body=body, first_token_s=first_token_s)
             case HttpReply():
                 return self._refusal(came.status, came.headers, came.body)
             case Broken():
-                how = self._without_key(came.how, None)
+                how = self._kept(came.how, None)
                 assert not isinstance(how, Broken)  # noqa: S101 - it was none
-                return Broken(how=how, so_far=self._key.redact_exactly(came.so_far))
+                return Broken(how=how, so_far=self._answer(came.so_far))
             case Failure():
                 return msgspec.structs.replace(came, message=self._redacted(came.message))

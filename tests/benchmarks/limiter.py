@@ -4,6 +4,7 @@ Three tables: limits that are known, limits that have to be found, and scenes dr
 binding limit over the whole scene; for known limits beside what the guard leaves of it, W / (W + 0.05).
 """
 
+import math
 import random
 import time
 from collections.abc import Iterable, Iterator
@@ -11,12 +12,15 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from statistics import median, quantiles
 
+from tests.clairvoyant import possible_use
 from tests.virtual import Scene, Seen, play
 
 SEED = 7
 KNOWN_SCENES, UNKNOWN_SCENES = 750, 300
 ENDLESS = 10**9
 _GUARD = 0.05
+_USED, _REFUSED = 0.92, 0.02
+_WINDOWS, _ANSWER_TIMES, _IN_FLIGHT = 12, 40, 150.0
 _KINDS = ("rolling", "fixed", "bucket")
 _ACCOUNTINGS = ("admission", "completion", "upfront")
 _HINTS = ("none", "retry-after", "openai")
@@ -45,6 +49,8 @@ def main() -> None:
             played = list(pool.map(play, scenes, chunksize=4))
             hours += sum(seen.seconds for seen in played) / 3600
             _summary(f"{count} scenes drawn, {title} limits", list(zip(scenes, played, strict=True)), known=known)
+            if not known:
+                _beside_possible(played, list(pool.map(possible_use, scenes, chunksize=4)))
     print(f"\n{hours:,.0f} virtual hours; {time.process_time() - began:.0f} s CPU here beside that of the pool")
 
 
@@ -94,7 +100,7 @@ def _scene(limits: tuple[tuple[str, int, int], ...], kind: str = "rolling", acco
 
 
 def _drawn(draw: random.Random, number: int, *, declared: bool) -> Scene:
-    """A scene of some two thousand requests: by the minute with few requests a minute, so that it lasts for hours.
+    """A scene of two thousand requests: by the minute with few requests a minute, so that it lasts for hours.
 
     The largest of some thousand rows, thirty times the median at most, fits into a window.
     """
@@ -106,7 +112,7 @@ def _drawn(draw: random.Random, number: int, *, declared: bool) -> Scene:
     window, tokens = (60 if by_minute else 1), chars / 4 + 120
     amounts = {"requests": max(2, round(rate)), "tokens": round(max(rate * tokens * 2, chars / 4 * 30 + 1000))}
     dimensions = draw.choice((("requests",), ("tokens",), ("requests", "tokens")))
-    return Scene(
+    scene = Scene(
         limits=tuple((dimension, window, amounts[dimension]) for dimension in dimensions),
         declared=declared,
         kind=draw.choice(_KINDS),
@@ -114,9 +120,31 @@ def _drawn(draw: random.Random, number: int, *, declared: bool) -> Scene:
         headers=draw.choice(_HINTS),
         latency=(10 ** draw.uniform(-2, 1 if not by_minute else 1.7), draw.uniform(0.1, 0.6)),
         prompt_chars=(chars, draw.uniform(0.1, 1.0)),
-        requests=2000 if declared else 3000,
+        requests=2000,
         seed=number,
     )
+    return scene if declared else _long_enough(scene)
+
+
+def _long_enough(scene: Scene) -> Scene:
+    """The scene with answers that come as soon as the most requests in flight need, and as long as the promise asks:
+    ten windows, two thousand requests, some dozens of answer times."""
+    tokens = _mean_tokens(scene)
+    rate = min(
+        amount / window / (1 if dimension == "requests" else tokens) for dimension, window, amount in scene.limits
+    )
+    window, (latency, spread) = scene.limits[0][1], scene.latency
+    latency = min(latency, _IN_FLIGHT / rate)
+    requests = max(scene.requests, math.ceil(rate * max(_WINDOWS * window, _ANSWER_TIMES * latency)))
+    return replace(scene, latency=(latency, spread), requests=requests)
+
+
+def _mean_tokens(scene: Scene) -> float:
+    """Tokens of a row as the gateway counts them, in the mean."""
+    chars, completion = (
+        median * math.exp(sigma**2 / 2) for median, sigma in (scene.prompt_chars, scene.completion_tokens)
+    )
+    return chars / 4 + 4 + (scene.max_tokens if scene.accounting == "upfront" else completion)
 
 
 def _relative(scene: Scene, seen: Seen) -> float:
@@ -126,6 +154,19 @@ def _relative(scene: Scene, seen: Seen) -> float:
         assert (dimension, window) in {(limit[0], limit[1]) for limit in scene.limits}
         best = max(best, used * (window + _GUARD) / window)
     return best
+
+
+def _beside_possible(played: list[Seen], possible: list[float]) -> None:
+    """How the promise fares: 92 % of what anybody could use, 2 % answered 429."""
+    most = [min(1.0, use) for use in possible]
+    whole = sorted(seen.binding / use for seen, use in zip(played, most, strict=True))
+    steady = sorted(seen.steady / use for seen, use in zip(played, most, strict=True))
+    for name, uses in (("whole scene", whole), ("second half", steady)):
+        few, below = quantiles(uses, n=20)[0], sum(use < _USED for use in uses)
+        print(
+            f"use beside what is possible, {name}: least {uses[0]:.3f}, 5th percentile {few:.3f}, below 92 %: {below}"
+        )
+    print(f"more than 2 % answered 429: {sum(seen.refused_share > _REFUSED for seen in played)}", flush=True)
 
 
 def _summary(title: str, played: list[tuple[Scene, Seen]], *, known: bool) -> None:

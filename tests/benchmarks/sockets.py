@@ -1,4 +1,5 @@
-"""The limiter over sockets: the real command line against the simulator, some forty seconds a scene.
+"""The limiter over sockets: the real command line against the simulator, some forty seconds a scene, and five minutes
+of a limit by the minute that has to be found.
 
 `use` is that of the limit over the middle of the run, from the second window on for limits by the second, from a tenth
 on for those by the minute, beside W / (W + 0.05); the worst window and the 429s are of the whole run.
@@ -31,13 +32,16 @@ class Case:
     gateway: tuple[str, ...] = ()
     client: tuple[str, ...] = ()
     declared: bool = True
+    seconds: float = SECONDS
+    rows: int = 9000
     processes: int = 1
     kill_one: bool = False
 
 
 def main() -> None:
     """Print the table."""
-    print(f"\nThe limiter over sockets, {SECONDS:g} s a scene\n{'scene':<52}   use    429s  worst window  tries/s")
+    print(f"\nThe limiter over sockets, {SECONDS:g} s a scene where none is named")
+    print(f"{'scene':<52}   use    429s  worst window  tries/s")
     for case in _cases():
         _print(case, *_run(case))
 
@@ -61,6 +65,15 @@ def _cases() -> Iterator[Case]:
     for hint in ("none", "retry-after", "openai"):
         gateway = (*slow, "--headers", hint)
         yield Case(name=f"50 requests/s, unknown, {hint}", limit=("--rps", "50"), gateway=gateway, declared=False)
+    many = ("--max-concurrency", "4096")  # the default, 256 where no limit is declared, would bind
+    thousands = ("--rps", "2000")
+    yield Case(
+        name="2,000 requests/s, unknown", limit=thousands, gateway=slow, client=many, declared=False, rows=90_000
+    )
+    minutes = (*slow, "--headers", "none")
+    yield Case(
+        name="600 requests/min, unknown, 300 s", limit=("--rpm", "600"), gateway=minutes, declared=False, seconds=300
+    )
     yield Case(name="60 requests/s, two processes", limit=("--rps", "60"), gateway=slow, processes=2)
     yield Case(name="60 requests/s, two processes, one killed", limit=("--rps", "60"), processes=2, kill_one=True)
 
@@ -71,10 +84,10 @@ def _run(case: Case) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         base_url = stack.enter_context(simulator(*case.limit, *case.gateway))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         runs = [_start(case, base_url, folder, number) for number in range(case.processes)]
-        time.sleep(SECONDS / 2)
+        time.sleep(case.seconds / 2)
         if case.kill_one:
             runs.pop().kill()
-        time.sleep(SECONDS / 2)
+        time.sleep(case.seconds / 2)
         seen = ledger(base_url)
         with urllib.request.urlopen(base_url.removesuffix("/v1") + "/simulator/ledger/entries") as reply:
             entries = [json.loads(line) for line in reply]
@@ -87,7 +100,7 @@ def _run(case: Case) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 def _start(case: Case, base_url: str, folder: Path, number: int) -> subprocess.Popen[bytes]:
     source = folder / f"{number}.jsonl"
     source.write_text(
-        "".join(json.dumps({"prompt": f"{number}: {row} " + "x" * (row % 400)}) + "\n" for row in range(9000))
+        "".join(json.dumps({"prompt": f"{number}: {row} " + "x" * (row % 400)}) + "\n" for row in range(case.rows))
     )
     limit = case.limit if case.declared else ()
     command = [*BATCHRUNNER, "run", str(source), "-m", "org/model", "--base-url", base_url, "-q", *limit, *case.client]
@@ -100,7 +113,7 @@ def _print(case: Case, seen: dict[str, Any], entries: list[dict[str, Any]]) -> N
     use = seen["limits"][0]
     window = use["window_seconds"]
     admitted = [entry for entry in entries if entry["admitted"]]
-    began = entries[0]["arrived"] + (2 if window == 1 else 4)
+    began = entries[0]["arrived"] + (2 if window == 1 else case.seconds / 10)
     ended = entries[-1]["arrived"] - 2
     middle = [entry for entry in admitted if began <= entry["arrived"] < ended]
     amount = sum(entry["counted_tokens"] for entry in middle) if use["dimension"] == "tokens" else len(middle)

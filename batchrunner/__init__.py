@@ -1,3 +1,29 @@
-"""batchrunner: a file of prompts becomes a file of answers through a rate-limited gateway."""
+"""batchrunner: a file of prompts becomes a file of answers through a rate-limited gateway.
+
+From Python: `run` and `Runner`. They are loaded when they are used, as the command line starts quicker without.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from batchrunner.api import Answer, Finished, Outcome, Runner, run
+    from batchrunner.errors import BatchrunnerError
 
 __version__ = "0.1.0"
+__all__ = ["Answer", "BatchrunnerError", "Finished", "Outcome", "Runner", "__version__", "run"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name == "BatchrunnerError":
+        from batchrunner import errors  # noqa: PLC0415
+
+        return errors.BatchrunnerError
+    from batchrunner import api  # noqa: PLC0415
+
+    return getattr(api, name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -33,3 +33,11 @@ class NoKeyError(BatchrunnerError):
 
 class LockedError(BatchrunnerError):
     """Another run holds the same output."""
+
+
+def first_of(error: BaseException) -> BaseException:
+    """Of what a task group wraps, what it is about: our own error before those that follow from it."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    inner = [first_of(one) for one in error.exceptions]
+    return next((one for one in inner if isinstance(one, BatchrunnerError)), inner[0])

@@ -20,7 +20,8 @@ class Kind(StrEnum):
     REJECTED = "rejected"  # the gateway will not have this request: 400, 413, 422, ...
     INVALID_REPLY = "invalid_reply"  # status 2xx, but the body is no chat completion
     EMPTY_ANSWER = "empty_answer"  # a completion without text and without tool calls
-    INVALID_ANSWER = "invalid_answer"  # the answer is not the JSON that was asked for
+    TRUNCATED = "truncated"  # a stream that ended before its answer did: maybe paid
+    INVALID_ANSWER = "invalid_answer"  # the answer is not what was asked for
     FINISH_REASON = "finish_reason"  # the answer ended in a way that the job counts as failure
     SERVER_ERROR = "server_error"  # 500 and other 5xx
     TIMEOUT = "timeout"  # no whole answer within the time for one try
@@ -80,7 +81,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     """What is sent for one unit: a JSON body for /chat/completions, and what the limiter needs of it.
 
     `digest` tells it from what another run asks for a unit of the same number; `check` takes an answer in, or says what
-    is wrong with it, where the job or the row is particular about answers.
+    is wrong with it, where somebody is particular about answers.
     """
 
     number: int
@@ -102,11 +103,21 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HttpReply(msgspec.Struct, frozen=True, kw_only=True):
-    """What came back over the wire: status, headers by lower-case name, the body whole."""
+    """What came back over the wire: status, headers by lower-case name, the body whole; of a stream also when its first
+    token came, after the request was sent."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    first_token_s: float | None = None
+
+
+class Broken(msgspec.Struct, frozen=True, kw_only=True):
+    """A streamed answer that broke off: how, or as which HTTP reply if the error in the stream named a status, and the
+    body of the completion so far."""
+
+    how: Failure | HttpReply
+    so_far: bytes
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -119,6 +120,28 @@ def test_a_batch_body_is_sent_as_written_but_for_stream() -> None:
     del expected["stream"]
     assert json.loads(request.body) == expected
     assert (request.model, request.max_tokens) == ("acme/large", 9)
+
+
+ROWS = ({"prompt": "hi"}, {"messages": [{"role": "user", "content": "hi"}]}, batch_line(stream=False))
+
+
+@pytest.mark.parametrize("columns", ROWS)
+def test_a_stream_asks_for_the_same_and_for_its_usage(columns: dict[str, Any]) -> None:
+    whole = asked(columns, RequestSettings(model="m", params={"seed": 1}))
+    stream = asked(columns, RequestSettings(model="m", params={"seed": 1}, stream=True))
+    added = {"stream": True, "stream_options": {"include_usage": True}}
+    assert json.loads(stream.body) == json.loads(whole.body) | added
+    assert msgspec.structs.replace(stream, body=whole.body) == whole  # the digest is the same
+
+
+def test_options_of_streams_are_sent_with_streams() -> None:
+    options = {"include_usage": False, "x": 1}
+    settings = RequestSettings(model="m", params={"stream_options": options}, stream=True)
+    assert json.loads(asked({"prompt": "hi"}, settings).body)["stream_options"] == options
+    settings = RequestSettings(model="m", stream=True)
+    assert json.loads(asked(batch_line(stream_options=options), settings).body)["stream_options"] == {
+        "include_usage": True
+    }
 
 
 @pytest.mark.parametrize("missing", [("url",), ("method",), ("url", "method", "custom_id")])

@@ -71,7 +71,7 @@ from jobs import line_named, refused
         ('input = "a"\n[retry]\ntimeout = inf', "retry.timeout"),
         ('input = "a"\n[retry]\ntimeout = "90s"', "retry.timeout"),
         ('input = "a"\n[request]\nparams = { n = 2 }', "samples = 4"),
-        ('input = "a"\n[request]\nparams = { stream = true }', "stream is not supported"),
+        ('input = "a"\n[request]\nparams = { stream = "yes" }', 'stream = "yes" is neither true nor false'),
         ('input = "a"\n[request]\nparams = { model = "x" }', "--model"),
         ('input = "a"\n[request]\nparams = { messages = [] }', "the rows"),
     ],

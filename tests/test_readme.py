@@ -9,10 +9,11 @@ import pytest
 from batchrunner.chat.expecting import Expectations
 from batchrunner.chat.verdict import TABLE
 from batchrunner.cli import main
-from batchrunner.cli.exits import BUG, CODE_OF_END, CODE_OF_ERROR
+from batchrunner.cli.exits import BUG, CODE_OF_ERROR
 from batchrunner.cli.run import run
 from batchrunner.job.load import parse_job
 from batchrunner.records import Outcome
+from batchrunner.runner.ending import CODE_OF_END
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -67,7 +68,11 @@ def test_every_command_has_help_with_examples(name: str) -> None:
 
 def test_the_picture_names_every_room() -> None:
     picture = README.split("## The house")[1].split("```")[1]
-    rooms = {path.name for path in (ROOT / "batchrunner").iterdir() if not path.name.startswith("_")}
+    rooms = {
+        path.name
+        for path in (ROOT / "batchrunner").iterdir()
+        if not path.name.startswith("_") and path.name != "py.typed"
+    }
     assert {room for room in rooms if room not in picture} == set()
 
 

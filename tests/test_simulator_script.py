@@ -70,6 +70,8 @@ def test_an_outage_lasts_from_its_start_to_its_end() -> None:
         ("[[html]]", Fault.NOT_JSON, 200, 3),
         ("[[empty]]", Fault.EMPTY, 200, 3),
         ("[[hang]]", Fault.HANG, 200, 3),
+        ("[[cut]]", Fault.CUT, 200, 3),
+        ("[[hangx2]]", Fault.HANG, 200, 2),
     ],
 )
 def test_a_prompt_aims_a_fault_at_itself(text: str, fault: Fault | None, status: int, arrivals_hit: int) -> None:

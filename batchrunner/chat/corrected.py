@@ -11,7 +11,8 @@ def corrected(request: Request, reply: Reply, failure: Failure) -> Request:
     """The request as it was first, and the model's last answer with the failure's words after it."""
     body = msgspec.json.decode(request.body)
     text = (reply.text or "")[:LONGEST_QUOTED]
-    words = f"{failure.message}. Answer again, with nothing but JSON that is as asked."
+    again = "Answer again, with nothing but JSON that is as asked." if "response_format" in body else "Answer again."
+    words = f"{failure.message}. {again}"
     body["messages"] += [{"role": "assistant", "content": text}, {"role": "user", "content": words}]
     return msgspec.structs.replace(
         request, body=msgspec.json.encode(body), prompt_chars=request.prompt_chars + len(text) + len(words)

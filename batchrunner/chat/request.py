@@ -20,6 +20,7 @@ def compose(row: Row, settings: RequestSettings) -> Request | Failure:
     if isinstance(body, Failure):
         return body
     chars, has_parts = weigh(body["messages"])
+    stream_options = body.pop("stream_options", None) if settings.stream else None
     try:
         expected = settings.expectations.of(body.get("response_format"))
         encoded = msgspec.json.encode(with_files(body, settings.read_file) if has_parts else body)
@@ -32,7 +33,7 @@ def compose(row: Row, settings: RequestSettings) -> Request | Failure:
         number=row.number,
         id=row.id,
         model=body["model"],
-        body=encoded,
+        body=_streamed(encoded, stream_options) if settings.stream else encoded,
         digest=_digest(settings, row.id, encoded),
         prompt_chars=chars + (len(msgspec.json.encode(tools)) if tools else 0),
         max_tokens=_whole(body.get("max_completion_tokens")) or _whole(body.get("max_tokens")),
@@ -68,6 +69,13 @@ def _body(row: Row, settings: RequestSettings) -> dict[str, Any] | Failure:
 def _digest(settings: RequestSettings, row_id: str, content: bytes) -> bytes:
     place = f"{settings.base_url}\n{len(row_id)} {row_id}\n".encode(errors="replace")
     return hashlib.blake2b(place + content, digest_size=8).digest()
+
+
+def _streamed(encoded: bytes, options: object) -> bytes:
+    """The body that asks for the same as a stream; `options`: the row's or job's own `stream_options`."""
+    own = options if isinstance(options, dict) else {}
+    asked = {"stream": True, "stream_options": {"include_usage": True} | own}
+    return encoded[:-1] + b"," + msgspec.json.encode(asked)[1:]
 
 
 def _whole(value: object) -> int | None:

@@ -1,13 +1,14 @@
 """The shapes of a row and the body each makes. They are told apart by their keys, in this order:
 
 1. a template is given: it is rendered over the row's columns, into a prompt or a conversation;
-2. `body`: a line of the OpenAI Batch API, sent as written but for `stream`;
+2. `body`: a line of the OpenAI Batch API, sent as written but for `stream` and its options;
 3. `messages`: a conversation;
 4. `prompt`: one user message.
 
 A row of shape 2 knows no sweep but that of samples: they add to the `seed` it names, if it names one.
 A row of shapes 1, 3 and 4 sets its content, the parameters that the job lets rows set, and in 3 and 4 its `tools` and
-`tool_choice`. Refused, as that row's failure: any other shape, another URL than /v1/chat/completions.
+`tool_choice`. Whether answers are streamed is the job's affair for every shape, and no part of what is asked: digests
+are the same either way. Refused, as that row's failure: any other shape, another URL than /v1/chat/completions.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,6 +25,7 @@ URL = "/v1/chat/completions"
 Columns = Mapping[str, Any]
 Messages = list[dict[str, Any]]
 
+_OF_STREAMS = ("stream", "stream_options")
 _SAME = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
 _JSON_IN_TEXT = frozenset({"tools", "tool_choice", "response_format"})  # as tables of texts have them
 
@@ -34,7 +36,7 @@ class RequestSettings(msgspec.Struct, frozen=True, kw_only=True):
     `render` makes the user's text or the whole conversation of a row, `render_system` the system message that `system`
     is without; `read_file` reads the local files that parts of messages may name. `base_url` goes into digests only.
     Where the job has a sweep, this is one of its arms: `variant` and `sample` name it in the output, `swept` are the
-    names of what differs between variants.
+    names of what differs between variants. `stream`: answers are asked for as streams that end with their usage.
     """
 
     model: str | None
@@ -46,6 +48,7 @@ class RequestSettings(msgspec.Struct, frozen=True, kw_only=True):
     render: Callable[[Columns], str | Messages | Failure] | None = None
     read_file: ReadFile | None = None
     expectations: Expectations = Expectations()
+    stream: bool = False
     variant: str | None = None
     sample: int | None = None
     swept: tuple[str, ...] = ()
@@ -172,7 +175,7 @@ def _from_batch_line(columns: Columns, settings: RequestSettings) -> dict[str, A
         return _invalid(f"only {URL} can be asked, not `url` {str(columns['url'])[:60]!r}")
     if str(columns.get("method") or "POST").upper() != "POST":
         return _invalid("`method` is not POST")
-    written = {name: value for name, value in body.items() if name != "stream"}
+    written = {name: value for name, value in body.items() if name not in _OF_STREAMS}
     return with_seed_of(settings.sample, written) if settings.sample else written
 
 

@@ -40,6 +40,7 @@ TABLE: dict[Kind, Verdict] = {
     Kind.REJECTED: Verdict.FAIL,
     Kind.INVALID_REPLY: Verdict.AGAIN,
     Kind.EMPTY_ANSWER: Verdict.AGAIN,
+    Kind.TRUNCATED: Verdict.AGAIN,
     Kind.INVALID_ANSWER: Verdict.REASK,
     Kind.FINISH_REASON: Verdict.FAIL,
     Kind.SERVER_ERROR: Verdict.AGAIN,

@@ -11,27 +11,26 @@ from typing import Any, Literal
 import anyio
 import msgspec
 
-from batchrunner.cli.files import check_open_files
 from batchrunner.cli.progress import style_for, watch
-from batchrunner.cli.prompting import prompt_of
-from batchrunner.cli.simulated import simulated_gateway
-from batchrunner.cli.state import state_home
-from batchrunner.cli.telling import summary_of, tell, words_of_retry
+from batchrunner.cli.telling import tell, words_of_retry
 from batchrunner.cli.terminal import say
-from batchrunner.errors import InputError, NoKeyError, StorageError, UsageError
+from batchrunner.errors import InputError, StorageError, UsageError
 from batchrunner.job.load import load_job, with_options
-from batchrunner.job.schema import KEY_VARIABLES, STANDARD_INPUT, FromEnvironment, Job, LimitsTable
+from batchrunner.job.schema import STANDARD_INPUT, Job, LimitsTable
 from batchrunner.job.sweep import without
 from batchrunner.report.summary import Summary
 from batchrunner.runner.finding import run_folder_of
+from batchrunner.runner.keys import headers_of, key_of
+from batchrunner.runner.open_files import check_open_files
+from batchrunner.runner.prompting import prompt_of
 from batchrunner.runner.retrying import Condition
 from batchrunner.runner.sampling import Sample
 from batchrunner.runner.session import Result, Settings, run_job
+from batchrunner.runner.simulated import SIMULATED_MODEL, simulated_gateway
 from batchrunner.runner.spooling import spooled
-from batchrunner.sink import write_summary
-from batchrunner.transport.secret import Secret, key_from_environment, key_from_file
-
-SIMULATED_MODEL = "simulated/model"
+from batchrunner.runner.state import state_home
+from batchrunner.runner.summing import summary_of, write_beside
+from batchrunner.transport.secret import Secret
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,9 +95,10 @@ def task_of(named: str, chosen: dict[str, Any], arguments: Iterable[str]) -> Tas
     settings = msgspec.structs.replace(
         _settings(job, chosen, simulate=simulate),
         arguments=tuple(arguments),
-        headers={} if simulate else _headers(job),
+        headers={} if simulate else headers_of(job),
     )
-    return Task(job=job, settings=settings, key=Secret("simulated") if simulate else _key(job, chosen["api_key_file"]))
+    key = Secret("simulated") if simulate else key_of(job, chosen["api_key_file"])
+    return Task(job=job, settings=settings, key=key)
 
 
 @contextmanager
@@ -111,7 +111,7 @@ def gateway_of(job: Job, *, simulate: bool) -> Iterator[Job]:
 def kept_summary(job: Job, result: Result) -> Summary:
     """The summary of a run that has ended, written beside its output."""
     summary = summary_of(job, result)
-    write_summary(_beside(job.output_path), msgspec.json.format(msgspec.json.encode(summary)) + b"\n")
+    write_beside(job.output_path, summary)
     return summary
 
 
@@ -154,38 +154,6 @@ def _job(named: str, chosen: dict[str, Any], *, simulate: bool) -> Job:
     )
 
 
-def _key(job: Job, path: Path | None) -> Secret:
-    if path is not None:
-        return key_from_file(path)
-    named = job.gateway.api_key_env
-    key = key_from_environment(KEY_VARIABLES if named is None else (named,))
-    if key is None:
-        variables = " or ".join(KEY_VARIABLES) if named is None else "the variable that --api-key-env names"
-        raise NoKeyError(
-            f"There is no API key: set {variables}, or name a file with --api-key-file. (--simulate needs none.)"
-        )
-    return key
-
-
-def _headers(job: Job) -> dict[str, str | Secret]:
-    """The job's extra headers; what stands in the environment is read."""
-    headers: dict[str, str | Secret] = {}
-    for name, value in job.gateway.headers.items():
-        headers[name] = _from_environment(name, value.env) if isinstance(value, FromEnvironment) else value
-    return headers
-
-
-def _from_environment(header: str, variable: str) -> Secret:
-    """The secret value of a header. The message quotes neither it nor what may be it in the wrong place."""
-    try:
-        found = key_from_environment((variable,))
-    except NoKeyError as error:
-        raise NoKeyError(f"The variable of the header {header} has spaces or other signs that no key has.") from error
-    if found is None:
-        raise NoKeyError(f"The header {header} has its value in a variable of the environment that is not set.")
-    return found
-
-
 def _settings(job: Job, chosen: dict[str, Any], *, simulate: bool) -> Settings:
     output = job.output_path
     run_dir = chosen["run_dir"] or run_folder_of(output)
@@ -218,7 +186,3 @@ def _sample(chosen: dict[str, Any]) -> Sample | None:
 def on_daily_limit(job: Job) -> Literal["wait", "park"]:
     """As the job says; else wait where somebody watches, and leave a script or timer its process back."""
     return job.run.on_daily_limit or ("wait" if sys.stderr.isatty() else "park")
-
-
-def _beside(output: Path) -> Path:
-    return output.with_name(output.name + ".summary.json")

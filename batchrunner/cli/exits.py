@@ -15,23 +15,12 @@ from batchrunner.errors import (
     NoKeyError,
     StorageError,
     UsageError,
+    first_of,
 )
-from batchrunner.runner.ending import End
+from batchrunner.runner.ending import CODE_OF_END, End
 
 BUG = 70
 
-CODE_OF_END = {
-    End.ANSWERED: 0,
-    End.SOME_FAILED: 1,
-    End.UNREACHABLE: 69,
-    End.TOO_MANY_FAILED: 69,
-    End.BROKEN: 74,
-    End.PARKED: 75,
-    End.REFUSED: 77,
-    End.MISCONFIGURED: 78,
-    End.INTERRUPTED: 130,
-    End.TERMINATED: 143,
-}
 CODE_OF_ERROR: dict[type[BatchrunnerError], int] = {
     InputError: 65,
     StorageError: 74,
@@ -62,7 +51,7 @@ def errors_as_exit_codes() -> Iterator[None]:
 
 def tell_error(error: BaseException, name: str = "batchrunner") -> int:
     """Say what happened; the exit code for it. `name`: to whom."""
-    error = _first(error)
+    error = first_of(error)
     match error:
         case KeyboardInterrupt():
             say("batchrunner: stopped", err=True)
@@ -74,11 +63,3 @@ def tell_error(error: BaseException, name: str = "batchrunner") -> int:
             traceback.print_exception(error, file=sys.stderr)
             say("batchrunner: this is a bug in batchrunner; nothing that was recorded is lost.", err=True)
             return BUG
-
-
-def _first(error: BaseException) -> BaseException:
-    """Of what a task group wraps, what it is about: our own error before those that follow from it."""
-    if not isinstance(error, BaseExceptionGroup):
-        return error
-    inner = [_first(one) for one in error.exceptions]
-    return next((one for one in inner if isinstance(one, BatchrunnerError)), inner[0])

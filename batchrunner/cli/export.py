@@ -5,10 +5,10 @@ from pathlib import Path
 
 import click
 
-from batchrunner.cli.exits import CODE_OF_END, errors_as_exit_codes
+from batchrunner.cli.exits import errors_as_exit_codes
 from batchrunner.cli.manual import Manual
 from batchrunner.cli.terminal import say
-from batchrunner.runner.ending import End
+from batchrunner.runner.ending import CODE_OF_END, End
 from batchrunner.runner.exporting import Exported, export_run
 from batchrunner.runner.finding import find_run
 

@@ -75,7 +75,7 @@ _KEYS: dict[str, dict[str, tuple[str, str]]] = {
     "retry": {
         "attempts": ("# attempts = 6", "tries for a row"),
         "timeout": ("# timeout = 1200", "seconds for one try"),
-        "invalid_answers": ("# invalid_answers = 2", "further tries when an answer fails its response_format"),
+        "invalid_answers": ("# invalid_answers = 2", "further tries when an answer is not what was asked for"),
         "tell_errors": ("# tell_errors = false", "whether they are told what was wrong with it"),
         "fail_on": ('# fail_on = ["length"]', "finish reasons that count as failure"),
     },

@@ -13,11 +13,11 @@ import msgspec
 
 from batchrunner.cli.exits import errors_as_exit_codes
 from batchrunner.cli.manual import Manual
-from batchrunner.cli.state import state_home
 from batchrunner.cli.terminal import safe_text
 from batchrunner.errors import UsageError
 from batchrunner.limits.account import Book, LaneInBook
 from batchrunner.limits.window import name_of
+from batchrunner.runner.state import state_home
 
 EXAMPLES = """\b
 Examples:

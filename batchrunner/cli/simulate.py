@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import click
 
-from batchrunner.cli.files import allow_many_files
 from batchrunner.cli.manual import Manual
-from batchrunner.cli.types import FAULTS, Amount, FaultShare, Span, Statuses
+from batchrunner.cli.types import FAULTS, FAULTS_OF_STREAMS, Amount, FaultShare, Span, Statuses
+from batchrunner.runner.open_files import allow_many_files
 
 if TYPE_CHECKING:
     from batchrunner.simulator.desk import Setup
@@ -42,9 +42,9 @@ Ask it what it saw:
   curl http://127.0.0.1:8000/simulator/ledger/entries
 \b
 A prompt may aim a fault at itself by its text:
-  [[status:NNN]] [[empty]] [[hang]] [[html]] [[truncated]] [[reset]]
+  [[status:NNN]] [[empty]] [[hang]] [[html]] [[truncated]] [[reset]] [[cut]] and all other kinds of faults
   [[invalid]] [[misfit]] [[refusal]] [[length]] [[content_filter]] [[call]]: how the answer is
-  [[429xN]], [[5xxxN]], [[invalidxN]], ...: only the first N times that it arrives
+  [[429xN]], [[5xxxN]], [[cutxN]], [[invalidxN]], ...: only the first N times that it arrives
 """
 
 
@@ -106,7 +106,19 @@ A prompt may aim a fault at itself by its text:
     "faults",
     type=FaultShare(),
     multiple=True,
-    help=f"Repeatable. Kinds: {', '.join(FAULTS)}; reset is half before and half after the request was taken.",
+    help=f"Repeatable. Kinds: {', '.join(FAULTS)}; reset is half before and half after the request was taken. "
+    f"Of streams: {', '.join(FAULTS_OF_STREAMS)}.",
+)
+@click.option("--piece-chars", type=Amount(), default=12, show_default=True, help="A stream's pieces, in characters.")
+@click.option(
+    "--piece-seconds", type=click.FloatRange(min=0), default=0.0, metavar="SECONDS", help="The time between them."
+)
+@click.option(
+    "--stream-usage",
+    type=click.Choice(["every", "last"]),
+    default="every",
+    show_default=True,
+    help="Which pieces tell it, where it is asked for.",
 )
 @click.option("--status-5xx", type=Statuses(), default="500", show_default=True, help="What 5xx picks from.")
 @click.option(
@@ -222,6 +234,9 @@ def _script(chosen: dict[str, Any]) -> "Script":
             faults=_faults(chosen["faults"]),
             statuses_5xx=chosen["status_5xx"],
             outages=chosen["outages"],
+            piece_chars=chosen["piece_chars"],
+            piece_seconds=chosen["piece_seconds"],
+            usage_everywhere=chosen["stream_usage"] == "every",
         )
     except ValueError as error:
         raise click.UsageError(f"--fault: {error}") from error

@@ -1,38 +1,10 @@
 """What people and scripts are told of a run that has ended."""
 
 import shlex
-from datetime import UTC, datetime
 
-from batchrunner.cli.exits import CODE_OF_END
 from batchrunner.cli.terminal import safe_text, say
-from batchrunner.job.schema import Job
-from batchrunner.report.summary import Summary, Units, line, lines_of_lanes, lines_of_variants, usage_of
+from batchrunner.report.summary import Summary, line, lines_of_lanes, lines_of_variants
 from batchrunner.runner.session import Result, Settings
-
-
-def summary_of(job: Job, result: Result) -> Summary:
-    """The run as its summary."""
-    ending, totals = result.ending, result.totals
-    return Summary(
-        output=str(job.output_path),
-        ending=ending.end.value,
-        message=ending.message,
-        exit_code=CODE_OF_END[ending.end],
-        resume_at=None if ending.resume_at is None else datetime.fromtimestamp(ending.resume_at, UTC).isoformat(),
-        units=Units(
-            total=result.total, ok=totals.ok, failed=totals.failed, pending=result.total - totals.ok - totals.failed
-        ),
-        failed_by_kind=totals.failed_units,
-        first_failure=totals.first_failure,
-        finish_reasons=totals.finish_reasons,
-        tries=totals.tries,
-        failed_tries_by_kind=totals.failures,
-        in_doubt=result.in_doubt,
-        usage=usage_of(totals),
-        usage_by_day=result.usage_by_day,
-        this_run=result.this_run,
-        variants=result.variants,
-    )
 
 
 def tell(summary: Summary, settings: Settings, *, err: bool) -> None:

@@ -9,6 +9,7 @@ import click
 from batchrunner.runner.stopping import MaxFailed
 
 FAULTS = ("5xx", "reset_before", "reset_after", "truncated", "not_json", "empty", "hang", "reset")
+FAULTS_OF_STREAMS = ("cut", "stalled", "error_inside", "no_done", "late_content", "keep_alive")
 
 _AMOUNT = re.compile(r"(\d[\d_]{0,30})(?:\.(\d{1,30}))?([kKmMgG]?)")
 _FACTORS: Final = {"": 1, "k": 1_000, "m": 1_000_000, "g": 1_000_000_000}
@@ -114,8 +115,9 @@ class FaultShare(click.ParamType[tuple[str, float], Any]):
         if isinstance(value, tuple):
             return value
         kind, _, share = str(value).partition("=")
-        if kind not in FAULTS:
-            self.fail(f"{kind!r} is no fault: choose from {', '.join(FAULTS)}", param, ctx)
+        known = FAULTS + FAULTS_OF_STREAMS
+        if kind not in known:
+            self.fail(f"{kind!r} is no fault: choose from {', '.join(known)}", param, ctx)
         probability = _number(share)
         if probability is None or not 0 <= probability <= 1:
             self.fail(f"{value!r} has no probability between 0 and 1: write {kind}=0.03", param, ctx)

@@ -83,8 +83,8 @@ def _faults_of_params(params: Mapping[str, Any]) -> Iterator[Fault]:
     if (number := params.get("n", 1)) != 1:
         words = f"= {shown(number)} is not 1: say samples = 4 in [sweep], each answer is then a row of the output"
         yield Fault((*place, "n"), words)
-    if params.get("stream"):
-        yield Fault((*place, "stream"), "is not supported: leave it out, answers are recorded whole")
+    if not isinstance(params.get("stream", False), bool):
+        yield Fault((*place, "stream"), f"= {shown(params['stream'])} is neither true nor false")
     for name in ("model", "messages"):
         if name in params:
             yield Fault((*place, name), "has a place of its own: --model, or the rows")

@@ -14,7 +14,7 @@ import msgspec
 from batchrunner.job.faults import faults
 from batchrunner.job.lines import Place
 from batchrunner.job.profiles import BESIDE, merged, profile, profiles_path, read_profiles
-from batchrunner.job.schema import NO_KEYS, Gateway, Job, LimitsTable, ModelLimits, Table
+from batchrunner.job.schema import NO_KEYS, Gateway, Job, LimitsTable, ModelLimits, RequestTable, Table
 from batchrunner.job.sheet import Sheet, nearest, parse_sheet, read_file
 from batchrunner.job.words import dotted, unknown_key, wrong_value
 
@@ -102,7 +102,16 @@ def _checked(tables: dict[str, Any], *sheets: Sheet) -> Job:
     for place, words in faults(job):
         raise nearest(sheets, place).wrong(place, words)
     gateway = msgspec.structs.replace(job.gateway, base_url=job.gateway.base_url.rstrip("/"))
-    return msgspec.structs.replace(job, gateway=gateway)
+    return msgspec.structs.replace(job, gateway=gateway, request=_with_stream(job.request))
+
+
+def _with_stream(request: RequestTable) -> RequestTable:
+    """The parameter `stream` is the key of that name: it says how answers come, not what is asked."""
+    stream = request.params.get("stream")
+    if not isinstance(stream, bool):
+        return request
+    params = {name: value for name, value in request.params.items() if name != "stream"}
+    return msgspec.structs.replace(request, stream=stream, params=params)
 
 
 def _converted(

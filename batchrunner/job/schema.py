@@ -43,6 +43,7 @@ class RequestTable(Table, frozen=True):
     system: str | None = None
     prompt: str | None = None
     messages: list[dict[str, Any]] = []
+    stream: bool = False
     params: dict[str, Any] = {}
     tools: list[dict[str, Any]] = []
     tool_choice: str | dict[str, Any] | None = None
@@ -102,7 +103,7 @@ class LimitsTable(Amounts, frozen=True):
 
 class Retry(Table, frozen=True):
     """How often and how long one unit is tried. Times in seconds. `invalid_answers`: further tries for an answer that
-    is not the JSON asked for; `tell_errors`: and the model is told what was wrong; `fail_on`: finish reasons."""
+    is not what was asked for; `tell_errors`: and the model is told what was wrong; `fail_on`: finish reasons."""
 
     attempts: int = 6
     timeout: float = 1200.0

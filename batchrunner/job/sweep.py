@@ -69,7 +69,7 @@ def values_of(request: RequestTable) -> dict[str, Any]:
     said = {
         field.name: value
         for field in msgspec.structs.fields(request)
-        if field.name != "params" and (value := getattr(request, field.name))
+        if field.name not in ("params", "stream") and (value := getattr(request, field.name))
     }
     return {**request.params, **said}
 

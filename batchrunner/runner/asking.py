@@ -67,8 +67,7 @@ class Asker:
     """One lane at work. `record` takes each try and outcome; `admitted` is told of each lease; `others_wait`: whether
     there are units that were never sent; `earlier`: what earlier runs left.
 
-    `stopped` says why the lane asks no more, `trouble` why it paused last.
-    """
+    `stopped` says why the lane asks no more, `trouble` why it paused last."""
 
     def __init__(
         self,
@@ -273,8 +272,8 @@ class Asker:
             self.stop(Ending(end=End.PARKED, message=f"{End.PARKED}: {words}", resume_at=back_at))
 
     async def _record_rejected(self, request: Request, settled: Settled) -> None:
-        if settled.came.reply is not None:
-            used = settled.came.reply.usage
+        used = settled.came.usage
+        if used is not None:
             self._earlier.paid[request.number] = used.plus(self._earlier.paid.get(request.number))
         await self._record(Entry(settled.came.as_try(request.number)), settled.slot)
 

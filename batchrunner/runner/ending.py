@@ -1,4 +1,4 @@
-"""How a run ends, as data. Only cli/ turns it into an exit code."""
+"""How a run ends, as data. Only cli/ makes it the exit code that is named here."""
 
 from collections.abc import Sequence
 from enum import StrEnum
@@ -19,8 +19,22 @@ class End(StrEnum):
     PARKED = "parked"
     INTERRUPTED = "SIGINT came"
     TERMINATED = "SIGTERM came"
+    LEFT = "the program that ran it stopped it"
 
 
+CODE_OF_END = {
+    End.ANSWERED: 0,
+    End.SOME_FAILED: 1,
+    End.UNREACHABLE: 69,
+    End.TOO_MANY_FAILED: 69,
+    End.BROKEN: 74,
+    End.PARKED: 75,
+    End.REFUSED: 77,
+    End.MISCONFIGURED: 78,
+    End.INTERRUPTED: 130,
+    End.LEFT: 130,
+    End.TERMINATED: 143,
+}
 # Of several lanes' endings the first in this order is the run's, as with the exit codes they become.
 _ORDER = (
     End.BROKEN,
@@ -30,6 +44,7 @@ _ORDER = (
     End.TOO_MANY_FAILED,
     End.TERMINATED,
     End.INTERRUPTED,
+    End.LEFT,
     End.PARKED,
 )
 

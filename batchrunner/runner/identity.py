@@ -1,4 +1,4 @@
-"""What makes the answers of two runs comparable: not the key, limits or time-outs. Pure."""
+"""What makes the answers of two runs comparable: not the key, limits or time-outs, nor streams. Pure."""
 
 import hashlib
 
@@ -16,7 +16,7 @@ def identity_of(job: Job, fingerprint: str, base_url: str) -> dict[str, str]:
     encoded = {
         name: msgspec.json.encode(value, order="sorted").decode()
         for name, value in request.items()
-        if value or name in _ALWAYS_TOLD
+        if name != "stream" and (value or name in _ALWAYS_TOLD)
     }
     return {"input": fingerprint, "base_url": base_url, **{name: short(value) for name, value in encoded.items()}}
 

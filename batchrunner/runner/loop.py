@@ -26,6 +26,7 @@ from batchrunner.records import Request, Row
 from batchrunner.report.tally import Tally
 from batchrunner.runner.asking import Asker, Earlier, Patience
 from batchrunner.runner.ending import End, Ending, first_in_order
+from batchrunner.runner.hooks import Accept, Tell, judged
 from batchrunner.runner.lanes import OpenLane
 from batchrunner.runner.outcome import failed
 from batchrunner.runner.publisher import Publisher
@@ -50,7 +51,7 @@ class Parts:
     out, `ended` are the units that ended in earlier runs, `earlier` what else these left. `lane_of` names a model's
     lane, `open_lane` opens it and keeps it in the group. `waiting_for_commit`: how many answers may wait for the disk
     before senders do; `no_room`: why it is too full to go on; `grace_seconds`: for what is in flight when sending
-    stops; `publisher`: of an output in parts.
+    stops; `publisher`: of an output in parts; `accept` judges answers, `told` hears of outcomes.
     """
 
     store: Store
@@ -68,6 +69,8 @@ class Parts:
     rows: Callable[[Callable[[int], bool]], Iterator[list[Row]]]
     ended: Bitmap
     publisher: Publisher | None
+    accept: Accept | None = None
+    told: Tell | None = None
 
 
 class _LaneAtWork:
@@ -110,6 +113,7 @@ class Loop:
             waiting=parts.waiting_for_commit,
             no_room=parts.no_room,
             broken=self._break,
+            told=parts.told,
             committed=parts.publisher.committed if parts.publisher else lambda _: None,
         )
         self._stopping = Stopping(parts.max_failed, answered_before=parts.earlier.answered)
@@ -141,6 +145,7 @@ class Loop:
                 recording.start_soon(self._guarded, self._parts.publisher.run)
             with self._sending:
                 await self._send_all()
+            self._close_lanes()
             self._recorder.close()
         if self._broken is not None:
             raise type(self._broken)(f"{self._broken}{self._recorder.words_of_unrecorded()}") from self._broken
@@ -187,6 +192,12 @@ class Loop:
                 for lane in self._lanes.values():
                     lane.requests.close()
             self._keepers.cancel_scope.cancel()
+
+    def _close_lanes(self) -> None:
+        """What waits for a lane that has ended will never be asked."""
+        for lane in self._lanes.values():
+            lane.requests.close()
+            lane.waiting.close()
 
     async def _guarded(self, task: Callable[..., Awaitable[None]], *arguments: Any) -> None:
         """A task that reads the input or writes our files: its trouble is no reason to drop what is in flight."""
@@ -245,7 +256,7 @@ class Loop:
         else:  # it waits for the disk, maybe for long
             request = await to_thread.run_sync(compose, row, arm)
         if isinstance(request, Request):
-            return request
+            return request if self._parts.accept is None else judged(request, row, self._parts.accept)
         outcome = failed(row, request, arm, now=time.time())
         await self._record(Entry(outcome=outcome, digest=digest_of(row, request, arm), unit=row.number), None)
         return None

@@ -11,7 +11,7 @@ from batchrunner.chat.request import RequestSettings
 from batchrunner.chat.verdict import UNPAID
 from batchrunner.limits.hints import Refusal, read_refusal, retry_after_seconds
 from batchrunner.limits.spans import gateway_time
-from batchrunner.records import ErrorColumn, Failure, HttpReply, Kind, Outcome, Reply, Request, Row, Try
+from batchrunner.records import Broken, ErrorColumn, Failure, HttpReply, Kind, Outcome, Reply, Request, Row, Try, Usage
 
 Check = Callable[[Reply], Reply | Failure]
 _NOT_COUNTED = UNPAID | {Kind.UNAVAILABLE}  # a 500 may have come after the tokens were counted
@@ -20,14 +20,16 @@ _NOT_COUNTED = UNPAID | {Kind.UNAVAILABLE}  # a 500 may have come after the toke
 class Came(msgspec.Struct, frozen=True, kw_only=True):
     """What one try brought. `reply` may stand beside a failure: an answer that is rejected is paid for too.
 
-    `refusal`: what a 429 says; `hint_seconds`: what any failure asks us to wait; `gateway_time`: Unix time as the
-    gateway tells it.
+    `seen`: what a stream that broke off had told of its usage; `refusal`: what a 429 says; `hint_seconds`: what any
+    failure asks us to wait; `gateway_time`: Unix time as the gateway tells it.
     """
 
     sent_at: float
     latency_s: float
     reply: Reply | None
     failure: Failure | None
+    seen: Usage | None = None
+    first_token_s: float | None = None
     refusal: Refusal | None = None
     hint_seconds: float | None = None
     gateway_time: float | None = None
@@ -39,29 +41,46 @@ class Came(msgspec.Struct, frozen=True, kw_only=True):
             sent_at=self.sent_at,
             latency_s=self.latency_s,
             failure=self.failure,
-            usage=self.reply.usage if self.reply else None,
+            usage=self.usage,
             finish_reason=self.reply.finish_reason if self.reply else None,
         )
 
     @property
+    def usage(self) -> Usage | None:
+        """What was paid for it, as far as the gateway said."""
+        return self.seen if self.reply is None else self.reply.usage
+
+    @property
     def used_tokens(self) -> int | None:
-        """Tokens that the gateway counted for it; None where nobody knows."""
+        """Tokens that the gateway counted for it; None where nobody knows, as when a stream broke off."""
         if self.reply is not None:
             return self.reply.usage.total_tokens
+        if self.seen is not None:
+            return None
         return 0 if self.failure is not None and self.failure.kind in _NOT_COUNTED else None
 
 
-def read(came: HttpReply | Failure, *, sent_at: float, latency_s: float, check: Check | None = None) -> Came:
+def read(came: HttpReply | Broken | Failure, *, sent_at: float, latency_s: float, check: Check | None = None) -> Came:
     """Understand what the transport brought; `check` is particular about answers."""
     if isinstance(came, Failure):
         return Came(sent_at=sent_at, latency_s=latency_s, reply=None, failure=came)
+    if isinstance(came, Broken):
+        so_far = understand(HttpReply(status=200, headers={}, body=came.so_far))
+        seen = so_far.usage if isinstance(so_far, Reply) else Usage()
+        return msgspec.structs.replace(read(came.how, sent_at=sent_at, latency_s=latency_s), seen=seen)
     understood = understand(came)
     if isinstance(understood, Reply):
         failure = emptiness(understood)
         if failure is None and check is not None:
             checked = check(understood)
             understood, failure = (understood, checked) if isinstance(checked, Failure) else (checked, None)
-        return Came(sent_at=sent_at, latency_s=latency_s, reply=understood, failure=failure)
+        return Came(
+            sent_at=sent_at,
+            latency_s=latency_s,
+            reply=understood,
+            failure=failure,
+            first_token_s=came.first_token_s,
+        )
     now = sent_at + latency_s
     refusal = None
     if understood.kind is Kind.RATE_LIMITED:
@@ -97,6 +116,7 @@ def answered(request: Request, came: Came, attempts: int) -> Outcome:
         sample=request.sample,
         attempts=attempts,
         latency_s=round(came.latency_s, 4),
+        first_token_s=came.first_token_s,
         request_id=reply.request_id,
         finished_at=timestamp(came.sent_at + came.latency_s),
     )
@@ -120,7 +140,7 @@ def failed_after(request: Request, came: Came, attempts: int) -> Outcome:
     assert came.failure is not None  # noqa: S101 - the caller has looked
     outcome = failed(request, came.failure, request, now=came.sent_at + came.latency_s)
     outcome = msgspec.structs.replace(
-        outcome, model=request.model, attempts=attempts, latency_s=round(came.latency_s, 4)
+        outcome, model=request.model, attempts=attempts, latency_s=round(came.latency_s, 4), usage=came.usage
     )
     reply = came.reply
     if reply is None:
@@ -131,7 +151,6 @@ def failed_after(request: Request, came: Came, attempts: int) -> Outcome:
         tool_calls=reply.tool_calls,
         reasoning=reply.reasoning,
         finish_reason=reply.finish_reason,
-        usage=reply.usage,
         request_id=reply.request_id,
     )
 

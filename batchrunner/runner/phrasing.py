@@ -39,6 +39,7 @@ def phrase(job: Job, rows: Sequence[Row], *, base_url: str) -> RequestSettings:
         render=conversation.render if conversation else prompt.render if prompt else None,
         read_file=None if request.files is None else Folder(Path(request.files)).read,
         expectations=_expectations(job),
+        stream=request.stream,
     )
 
 

@@ -1,5 +1,6 @@
 """What is asked of the input, settled before anything is sent: the rows, in which ways, what the run is about."""
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
@@ -12,6 +13,7 @@ from batchrunner.job.sweep import Arm, arms_of, swept_in
 from batchrunner.records import Row
 from batchrunner.runner.arms import KnownArm, known_arms
 from batchrunner.runner.drift import Drift, Recorded, compare
+from batchrunner.runner.hooks import MakeRequest, RemadeSource
 from batchrunner.runner.identity import identity_of
 from batchrunner.runner.phrasing import phrase
 from batchrunner.runner.sampling import Sample
@@ -36,7 +38,7 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     `identity`: what makes answers of two runs comparable; `version`: of its files before they were read."""
 
     version: str
-    source: Source
+    source: Source | RemadeSource
     settings: tuple[RequestSettings, ...]
     scanned: Scanned
     arms: tuple[Arm, ...]
@@ -110,8 +112,16 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
         return compare(lambda skip: self.units(skip, rows), self.settings, rows * len(self.arms), recorded)
 
 
-def prepare(job: Job, *, limit: int | None, sample: Sample | None, base_url: str, known: Scanned | None) -> Prepared:
-    """Read the input once; where its bytes are those of `known`, they are hashed only.
+def prepare(
+    job: Job,
+    *,
+    limit: int | None,
+    sample: Sample | None,
+    base_url: str,
+    known: Scanned | None,
+    make: MakeRequest | None = None,
+) -> Prepared:
+    """Read the input once; where its bytes are those of `known`, they are hashed only. `make` makes the requests.
 
     UsageError or InputError for what no row could survive.
     """
@@ -119,7 +129,7 @@ def prepare(job: Job, *, limit: int | None, sample: Sample | None, base_url: str
     if takes_in(job.input, output / part_name(0, suffix_of(output)) if job.output_is_folder else output):
         raise UsageError(f"{job.output_path} is, or would be, part of the input: name another --output.")
     arms = arms_of(job.request, job.sweep)
-    source = open_source(job.input)
+    source = _source(job, make)
     first = next(source.rows(lambda _: False, LOOKED_AT), [])
     settings = _settings(job, arms, first, base_url)
     _check_sweep(job, settings, first)
@@ -136,8 +146,22 @@ def prepare(job: Job, *, limit: int | None, sample: Sample | None, base_url: str
         rows=rows,
         sample=sample,
         chosen=None if sample is None else sample.chosen(rows),
-        identity=identity_of(job, scanned.fingerprint, base_url),
+        identity=identity_of(job, scanned.fingerprint, base_url) | _identity_of(make),
     )
+
+
+def _source(job: Job, make: MakeRequest | None) -> Source | RemadeSource:
+    source = open_source(job.input)
+    if make is None:
+        return source
+    if job.request.prompt is not None or job.request.messages or "prompt" in job.sweep:
+        raise UsageError("A prompt template and a function that makes the requests both say what is asked.")
+    return RemadeSource(source, make, job.request.model)
+
+
+def _identity_of(make: MakeRequest | None) -> dict[str, str]:
+    """Nobody knows whether a function is the one of the earlier run: it never is, so that what it makes is compared."""
+    return {} if make is None else {"function that makes the requests": str(time.time_ns())}
 
 
 def _settings(job: Job, arms: Sequence[Arm], first: list[Row], base_url: str) -> tuple[RequestSettings, ...]:
@@ -164,7 +188,7 @@ def _units_of(row: Row, arms: int, skip: Callable[[int], bool]) -> Iterator[Row]
             yield Row(number=number, id=row.id, columns=row.columns, failure=row.failure, arms=arms)
 
 
-def _scanned(source: Source, known: Scanned | None) -> Scanned:
+def _scanned(source: Source | RemadeSource, known: Scanned | None) -> Scanned:
     size = source.size()
     if known is not None and known.size == size and known.fingerprint == source.fingerprint():
         return known

@@ -13,6 +13,7 @@ from anyio import to_thread
 
 from batchrunner.errors import StorageError
 from batchrunner.report.tally import Tally
+from batchrunner.runner.hooks import Tell
 from batchrunner.store.database import Store
 from batchrunner.store.marks import Marks
 from batchrunner.store.rows import Entry, ended_unit
@@ -31,7 +32,8 @@ class Recorder:
     """The one task that writes to the run store. `waiting`: how many entries may wait for the disk before senders do.
 
     `broken` is told of the first commit that fails, and of too little room for many more (`no_room`, in words);
-    `committed` of the units whose outcomes are durable.
+    `committed` of the units whose outcomes are durable, `told` of these outcomes: it may take its time, and so hold up
+    those who send.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Recorder:
         no_room: Callable[[], str | None],
         broken: Callable[[StorageError], None],
         committed: Callable[[Iterable[int]], None],
+        told: Tell | None = None,
     ) -> None:
         self.tally = Tally()
         self._store = store
@@ -50,6 +53,7 @@ class Recorder:
         self._no_room = no_room
         self._broken = broken
         self._committed = committed
+        self._told = told
         self._failing = False
         self._held: list[_Marked] = []
         self._entries, self._waiting = anyio.create_memory_object_stream[_Marked](waiting)
@@ -107,6 +111,8 @@ class Recorder:
             if slot is not None:
                 self._marks.clear(slot)
         self._committed(ended_unit(entry, entry.outcome) for entry, _ in group if entry.outcome is not None)
+        if self._told is not None:
+            await self._told([entry.outcome for entry, _ in group if entry.outcome is not None])
 
     def _at_hand(self) -> Iterator[_Marked]:
         """What waits already, without waiting for more."""

@@ -12,6 +12,7 @@ import anyio
 import msgspec
 from anyio import to_thread
 
+from batchrunner.chat.stream import Fold
 from batchrunner.errors import InputError, UsageError
 from batchrunner.job.schema import Job, is_url
 from batchrunner.limits.account import Book
@@ -23,6 +24,7 @@ from batchrunner.runner.asking import Earlier, Patience
 from batchrunner.runner.drift import OnDrift
 from batchrunner.runner.ending import End, Ending
 from batchrunner.runner.folder import Resume, RunFolder, open_run_folder, scanned_before
+from batchrunner.runner.hooks import Hooks
 from batchrunner.runner.lanes import LaneOpener
 from batchrunner.runner.loop import Loop, Parts
 from batchrunner.runner.preparing import Prepared, prepare
@@ -42,6 +44,7 @@ from batchrunner.store.room import check_room, no_room
 from batchrunner.store.summing import DayUsage
 from batchrunner.transport.http import HttpTransport, check_base_url
 from batchrunner.transport.secret import Secret
+from batchrunner.transport.streaming import StreamingTransport
 
 WAITING_FOR_COMMIT = 1024  # where nobody said how many may be in flight
 
@@ -53,7 +56,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What a run is told beside its job. `identity_url` stands for the base URL where that changes from run to run;
     `arguments` are remembered, for others to go on with; failed units that meet every condition of `retry` are asked
     again, none where it is None; `spool` is the input where that came from standard input, to be kept in the run
-    folder; `headers` go with every try."""
+    folder; `headers` go with every try; `hooks` are of the program that runs the job."""
 
     run_dir: Path
     state_dir: Path
@@ -75,6 +78,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     part_rows: int | None = None
     spool: Path | None = None
     headers: dict[str, str | Secret] = {}
+    hooks: Hooks = Hooks()
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,7 +113,14 @@ async def run_job(job: Job, settings: Settings, *, key: Secret, watch: Watch, si
     refuse_network(settings.state_dir, "--state-dir")
     known = None if settings.resume == "never" else scanned_before(settings.run_dir)
     prepared = await to_thread.run_sync(
-        lambda: prepare(job, limit=settings.limit, sample=settings.sample, base_url=identity_url, known=known)
+        lambda: prepare(
+            job,
+            limit=settings.limit,
+            sample=settings.sample,
+            base_url=identity_url,
+            known=known,
+            make=settings.hooks.request,
+        )
     )
     opened = open_run_folder(
         settings.run_dir,
@@ -205,7 +216,8 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
                 account=gateway.account or key.reveal(),
                 ignore_resume_at=self.settings.ignore_resume_at,
             )
-            transport = HttpTransport(
+            transport_class = partial(StreamingTransport, new_fold=Fold) if self.job.request.stream else HttpTransport
+            transport = transport_class(
                 gateway.base_url,
                 key=key,
                 auth_scheme=gateway.auth_scheme,
@@ -216,7 +228,8 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
             with closing(lanes):
                 async with transport:
                     loop = Loop(self._parts(transport, lanes, done))
-                    ending = await _watched(loop, partial(watch, loop, ended, self.prepared.asked), self.signals)
+                    show = partial(watch, loop, ended, self.prepared.asked)
+                    ending = await _watched(loop, show, self.signals, listens=self.settings.hooks.heeds_signals)
                     return loop.tally, lanes.uses(), ending
 
     def _parts(self, transport: HttpTransport, lanes: LaneOpener, done: Bitmap) -> Parts:
@@ -242,16 +255,18 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
             no_room=lambda: no_room(self.settings.run_dir, self.job.output_path.parent),
             grace_seconds=self.settings.grace_seconds,
             publisher=self.publisher,
+            accept=self.settings.hooks.accept,
+            told=self.settings.hooks.told,
             waiting_for_commit=WAITING_FOR_COMMIT if concurrency == "auto" else concurrency,
         )
 
 
-async def _watched(loop: Loop, watch: Callable[[], Show], heard: Signals | None) -> Ending | None:
+async def _watched(loop: Loop, watch: Callable[[], Show], heard: Signals | None, *, listens: bool) -> Ending | None:
     """The loop, with what shows its progress and what hears signals beside it."""
     signals = heard or Signals()
     async with anyio.create_task_group() as beside:
         beside.start_soon(watch)
-        if heard is None:
+        if heard is None and listens:
             beside.start_soon(signals.listen)
         signals.will_stop(loop)
         try:

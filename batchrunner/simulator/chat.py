@@ -23,6 +23,10 @@ class Message(msgspec.Struct, frozen=True):
     content: str | list[Part] | None = None
 
 
+class StreamOptions(msgspec.Struct, frozen=True):
+    include_usage: bool | None = None
+
+
 class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What the simulator understands of a request; unknown fields are accepted and ignored."""
 
@@ -31,6 +35,7 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     max_tokens: Positive | None = None
     max_completion_tokens: Positive | None = None
     stream: bool | None = None
+    stream_options: StreamOptions | None = None
     response_format: dict[str, Any] | None = None
     tools: list[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
@@ -106,6 +111,11 @@ def prompt_tokens(request: ChatRequest) -> int:
 def max_completion(request: ChatRequest) -> int | None:
     """The cap the request sets on its answer, by either name."""
     return request.max_completion_tokens or request.max_tokens
+
+
+def wants_usage(request: ChatRequest) -> bool:
+    """Whether a stream is to tell what it cost."""
+    return request.stream_options is not None and bool(request.stream_options.include_usage)
 
 
 def completion(*, number: int, created: int, model: str, spoken: Spoken, finish: str, usage: Usage) -> bytes:

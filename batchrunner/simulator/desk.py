@@ -27,8 +27,12 @@ from batchrunner.simulator.meter import (
     TokenAccounting,
     tokens_at_arrival,
 )
-from batchrunner.simulator.script import Directive, Fate, Fault, Script
+from batchrunner.simulator.script import OF_STREAMS, Directive, Fate, Fault, Script
+from batchrunner.simulator.streaming import Stream, frames
 from batchrunner.simulator.window import SECOND_NS
+
+_ENDLESS = frozenset({Fault.HANG, Fault.STALLED})
+_NEVER_STREAMED = frozenset({Fault.SERVER_ERROR, Fault.NOT_JSON, Fault.RESET_AFTER})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +58,10 @@ class Visit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """A request that was taken: `number` is that of its ledger entry."""
+    """A request that was taken: `number` is that of its ledger entry.
+
+    `streams`: its answer is written piece by piece, `tells_usage` with what it costs.
+    """
 
     number: int
     lane: Lane
@@ -62,6 +69,8 @@ class Service:
     fate: Fate
     spoken: Spoken
     finish_reason: str
+    streams: bool = False
+    tells_usage: bool = False
 
     @property
     def account(self) -> str:
@@ -130,8 +139,8 @@ class Desk:
             self.ledger.settle(service.number, tokens, now)
 
     def close(self, service: Service, *, written: bool) -> None:
-        """Log what the client saw of it. A hang is over when the client goes, and stays a hang."""
-        if written or service.fate.fault is Fault.HANG:
+        """Log what the client saw of it. A hang is over when the client goes, and stays one."""
+        if written or service.fate.fault in _ENDLESS:
             self.ledger.close(service.number, service.outcome, client_left=not written)
         else:
             self.ledger.close(service.number, CLIENT_LEFT, client_left=True)
@@ -144,10 +153,24 @@ class Desk:
                 return replace(dialect.plain_error(service.fate.status), headers=headers)
             case Fault.NOT_JSON:
                 return Answer(body=dialect.HTML, content_type="text/html", headers=headers)
-            case fault:
-                spoken = Spoken(content="") if fault is Fault.EMPTY else service.spoken
-                body = _completion(service, spoken, now)
+            case _:
+                body = _completion(service, _said(service), now)
                 return Answer(body=body, headers=headers)
+
+    def stream(self, service: Service, now: Instant) -> tuple[dict[str, str], list[bytes]]:
+        """The headers of a streamed answer, and its frames."""
+        stream = Stream(
+            number=service.number,
+            created=now.wall_ns // SECOND_NS,
+            model=service.lane[1],
+            spoken=_said(service),
+            finish=service.finish_reason,
+            usage=_usage(service) if service.tells_usage else None,
+            usage_everywhere=self._setup.script.usage_everywhere,
+            chars_per_piece=self._setup.script.piece_chars,
+            fault=service.fate.fault,
+        )
+        return self._level_headers(service.lane, now), frames(stream)
 
     def models(self, authorization: str) -> Answer:
         """GET /v1/models; not in the ledger."""
@@ -177,8 +200,6 @@ class Desk:
         if not self._setup.access.knows(request.model):
             message = f"The model `{request.model}` does not exist or you do not have access to it."
             return dialect.openai_error(404, message, "invalid_request_error", "model_not_found")
-        if request.stream:
-            return dialect.openai_error(400, "not supported by the simulator yet", "invalid_request_error")
         return None
 
     def _aim(self, visit: Visit, arrival: Arrival, request: ChatRequest, text: str) -> Service | Answer | Fault:
@@ -209,6 +230,8 @@ class Desk:
         if rules.enforce and self._is_full(arrival.account):
             self.ledger.arrive(arrival, "429")
             return dialect.too_many_at_once(self._setup.headers)
+        if fate.fault in OF_STREAMS and not request.stream:
+            fate = replace(fate, fault=None)
         cost, finish_reason = _cost(self._setup.script, request, arrival.digest)
         refusal = self._meter.admit(lane, cost, arrival.now)
         if refusal is not None:
@@ -222,6 +245,8 @@ class Desk:
             fate=fate,
             spoken=spoken[0],
             finish_reason=spoken[1] or finish_reason,
+            streams=bool(request.stream) and fate.fault not in _NEVER_STREAMED,
+            tells_usage=chat.wants_usage(request),
         )
         counted = tokens_at_arrival(rules.token_accounting, cost)
         self.ledger.admit(service.number, cost, counted=counted, paid=service.paid)
@@ -246,14 +271,21 @@ def _cost(answers: Script, request: ChatRequest, digest: int) -> tuple[Cost, str
     return cost, "length" if completion < wanted else "stop"
 
 
-def _completion(service: Service, spoken: Spoken, now: Instant) -> bytes:
+def _said(service: Service) -> Spoken:
+    return Spoken(content="") if service.fate.fault is Fault.EMPTY else service.spoken
+
+
+def _usage(service: Service) -> chat.Usage:
     cost = service.cost
-    usage = chat.Usage(prompt_tokens=cost.prompt, completion_tokens=cost.completion, total_tokens=cost.total)
+    return chat.Usage(prompt_tokens=cost.prompt, completion_tokens=cost.completion, total_tokens=cost.total)
+
+
+def _completion(service: Service, spoken: Spoken, now: Instant) -> bytes:
     return chat.completion(
         number=service.number,
         created=now.wall_ns // SECOND_NS,
         model=service.lane[1],
         spoken=spoken,
         finish=service.finish_reason,
-        usage=usage,
+        usage=_usage(service),
     )

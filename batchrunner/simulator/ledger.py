@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import msgspec
 
 from batchrunner.simulator.meter import DAY_SECONDS, Cost, Dimension, Instant, Limit
-from batchrunner.simulator.script import Fault
+from batchrunner.simulator.script import HARMLESS, Fault
 from batchrunner.simulator.window import SECOND_NS
 
 PENDING = "in_flight"
@@ -220,7 +220,7 @@ class Ledger:
         paid: dict[int, int] = {}
         excuses: Counter[int] = Counter()
         unexplained = 0
-        faults = {self._numbers[fault] for fault in PAID_FAULTS if fault in self._numbers}
+        faults = {self._numbers[fault] for fault in PAID_FAULTS - HARMLESS if fault in self._numbers}
         for number in self._having(_PAID):
             prompt = self._digest[number]
             paid[prompt] = paid.get(prompt, 0) + 1

@@ -21,7 +21,10 @@ _NORMAL = NormalDist()
 
 
 class Fault(StrEnum):
-    """What can go wrong. The values are the ledger's outcomes and the command line's names."""
+    """What can go wrong, or be odd. The values are the ledger's outcomes and the command line's names.
+
+    Those of streams happen to requests for a stream only.
+    """
 
     SERVER_ERROR = "5xx"  # an error status, after the latency; not paid
     RESET_BEFORE = "reset_before"  # RST right after the headers; the request was not taken
@@ -30,6 +33,16 @@ class Fault(StrEnum):
     NOT_JSON = "not_json"  # paid; HTML with status 200
     EMPTY = "empty"  # paid; a completion without text
     HANG = "hang"  # taken and paid; never answered
+    CUT = "cut"  # paid; a stream that ends in the middle, as if that were its end
+    STALLED = "stalled"  # paid; half of a stream, then silence
+    ERROR_INSIDE = "error_inside"  # paid; half of a stream, then an error in it
+    NO_DONE = "no_done"  # a whole stream without its last words
+    LATE_CONTENT = "late_content"  # a whole stream, half of it after its finish_reason
+    KEEP_ALIVE = "keep_alive"  # a whole stream with comments and blank lines between
+
+
+HARMLESS: Final = frozenset({Fault.NO_DONE, Fault.LATE_CONTENT, Fault.KEEP_ALIVE})
+OF_STREAMS: Final = HARMLESS | {Fault.CUT, Fault.STALLED, Fault.ERROR_INSIDE}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +50,8 @@ class Script:
     """How the gateway behaves. `outages` are (start, end) in seconds since the server's start.
 
     `latency_seconds` is a median, `completion_tokens` a mean, their spreads the sigma of a lognormal;
-    `faults` are probabilities that sum up to at most 1.
+    `faults` are probabilities that sum up to at most 1. A stream comes in pieces of `piece_chars`, with
+    `piece_seconds` between them, each with the usage so far if `usage_everywhere`.
     """
 
     seed: int = 0
@@ -45,6 +59,9 @@ class Script:
     latency_spread: float = 0.0
     completion_tokens: int = 50
     completion_spread: float = 0.3
+    piece_chars: int = 12
+    piece_seconds: float = 0.0
+    usage_everywhere: bool = True
     faults: Mapping[Fault, float] = field(default_factory=dict)
     statuses_5xx: tuple[int, ...] = (500,)
     outages: tuple[tuple[float, float], ...] = ()
@@ -77,7 +94,7 @@ class Directive:
 
 
 _UNEVENTFUL: Final = Fate()
-_DIRECTIVE = re.compile(r"\[\[(?:status:([345]\d\d)|429x(\d+)|5xxx(\d+)|([a-z_]+)(?:x(\d+))?)\]\]")
+_DIRECTIVE = re.compile(r"\[\[(?:status:([345]\d\d)|429x(\d+)|5xxx(\d+)|([a-z_]+?)(?:x(\d+))?)\]\]")
 _MANNERS: Final = frozenset(Manner)
 _NAMED: Final = {str(fault): fault for fault in Fault} | {"reset": Fault.RESET_AFTER, "html": Fault.NOT_JSON}
 
@@ -116,9 +133,9 @@ def directive(prompt: str) -> Directive | None:
     """The first directive of a prompt, or None.
 
     [[status:NNN]] answers so always; [[429xN]] and [[5xxxN]] refuse, or fail with 500, the first N times;
-    [[empty]] [[hang]] [[html]] [[truncated]] [[reset_before]] [[reset_after]] name a fault; [[reset]] comes
-    after. [[invalid]] [[misfit]] [[refusal]] [[length]] [[content_filter]] [[call]] say how the answer is, and with
-    xN ([[invalidx2]]) the first N times.
+    [[empty]] [[hang]] [[html]] [[truncated]] [[cut]] and so on name a fault; [[reset]] comes after the request was
+    taken. [[invalid]] [[misfit]] [[refusal]] [[length]] [[content_filter]] [[call]] say how the answer is. With xN
+    ([[cutx2]], [[invalidx2]]) both only the first N times.
     """
     found = _DIRECTIVE.search(prompt) if "[[" in prompt else None
     if found is None:

@@ -10,8 +10,8 @@ import itertools
 import socket
 import struct
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from email.utils import formatdate
 from functools import lru_cache
 
@@ -93,8 +93,7 @@ class Gateway:
     async def _serve(self, request: web.Request, service: Service) -> web.StreamResponse:
         written = False
         try:
-            await self._make(service)
-            response = await self._write(request, service)
+            response = await (self._stream if service.streams else self._whole)(request, service)
             written = True
         except ConnectionError:  # the client left while the answer was being written
             response = _reset(request)
@@ -102,14 +101,36 @@ class Gateway:
             self._desk.close(service, written=written)
         return response
 
-    async def _make(self, service: Service) -> None:
-        """The time it takes to make the answer. Tokens count at its end, even if the client has left."""
+    async def _whole(self, request: web.Request, service: Service) -> web.StreamResponse:
+        with self._making(service):
+            await _think(service)
+        return await self._write(request, service)
+
+    async def _stream(self, request: web.Request, service: Service) -> web.StreamResponse:
+        """Think, then write the answer piece by piece, as far as its fault lets it."""
+        with self._making(service):
+            await _think(service)
+            headers, frames = self._desk.stream(service, self._now())
+            response = web.StreamResponse(headers=self._headers("text/event-stream; charset=utf-8", headers))
+            await response.prepare(request)
+            for frame in frames:
+                await response.write(frame)
+                if self._setup.script.piece_seconds:
+                    await anyio.sleep(self._setup.script.piece_seconds)
+            if service.fate.fault is Fault.STALLED:
+                await anyio.sleep_forever()
+        if service.fate.fault is Fault.TRUNCATED and request.transport is not None:
+            request.transport.close()
+        else:
+            await response.write_eof()
+        return response
+
+    @contextmanager
+    def _making(self, service: Service) -> Iterator[None]:
+        """While the answer is made it is in flight. Tokens count at its end, even if the client has left."""
         with self._desk.serving(service):
             try:
-                if service.fate.fault is Fault.HANG:
-                    await anyio.sleep_forever()
-                if service.fate.latency_seconds:
-                    await anyio.sleep(service.fate.latency_seconds)
+                yield
             finally:
                 self._desk.settle(service, self._now())
 
@@ -140,9 +161,11 @@ class Gateway:
         return response
 
     def _response(self, answer: Answer) -> web.Response:
-        date = _http_date(int(self._wall()))
-        headers = {"Content-Type": answer.content_type, "Date": date, **answer.headers}
+        headers = self._headers(answer.content_type, answer.headers)
         return web.Response(status=answer.status, body=answer.body, headers=headers)
+
+    def _headers(self, content_type: str, others: Mapping[str, str]) -> dict[str, str]:
+        return {"Content-Type": content_type, "Date": _http_date(int(self._wall())), **others}
 
     def _now(self) -> Instant:
         return Instant(mono_ns=time.monotonic_ns(), wall_ns=int(self._wall() * SECOND_NS))
@@ -172,6 +195,14 @@ async def serve(
     finally:
         with anyio.CancelScope(shield=True):
             await runner.cleanup()
+
+
+async def _think(service: Service) -> None:
+    """The time before the first byte of the answer."""
+    if service.fate.fault is Fault.HANG:
+        await anyio.sleep_forever()
+    if service.fate.latency_seconds:
+        await anyio.sleep(service.fate.latency_seconds)
 
 
 def _reset(request: web.Request) -> web.Response:

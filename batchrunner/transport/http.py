@@ -12,7 +12,7 @@ from typing import Self
 import httpx
 
 from batchrunner.errors import UsageError
-from batchrunner.records import Failure, HttpReply, Kind, Request
+from batchrunner.records import Broken, Failure, HttpReply, Kind, Request
 from batchrunner.transport.dialing import LOOPBACK
 from batchrunner.transport.pool import MayWrite, NotWrittenError, Pool, always
 from batchrunner.transport.secret import Secret
@@ -23,6 +23,8 @@ _PORTS = {None, *range(1, 2**16)}
 
 class HttpTransport:
     """Sends requests to one gateway with one key. Use with `async with`."""
+
+    _pool_class: type[Pool] = Pool
 
     def __init__(
         self,
@@ -45,7 +47,7 @@ class HttpTransport:
         }
         headers = _one_over_the_other({"Accept": "application/json", "User-Agent": "batchrunner"}, more_headers)
         headers = _one_over_the_other(headers, needed)
-        self._pool = Pool(url, headers=headers, timeout_seconds=timeout_seconds, tls=_tls(ca_bundle))
+        self._pool = self._pool_class(url, headers=headers, timeout_seconds=timeout_seconds, tls=_tls(ca_bundle))
 
     async def __aenter__(self) -> Self:
         return self
@@ -55,7 +57,7 @@ class HttpTransport:
     ) -> None:
         self._pool.close()
 
-    async def send(self, request: Request, *, may_write: MayWrite = always) -> HttpReply | Failure | None:
+    async def send(self, request: Request, *, may_write: MayWrite = always) -> HttpReply | Broken | Failure | None:
         """One try, once. What the network or the gateway does wrong is a Failure, never an exception.
 
         `may_write` is asked when the connection stands, immediately before the first byte; None where it says no.
@@ -65,9 +67,16 @@ class HttpTransport:
         except NotWrittenError:
             return None
         except httpx.RequestError as error:
-            return Failure(kind=_kind(error), message=self._redacted(str(error))[:LONGEST_MESSAGE])
+            return self._failure(error)
         if 200 <= status < 300:  # noqa: PLR2004
             return HttpReply(status=status, headers=headers, body=self._answer(content))
+        return self._refusal(status, headers, content)
+
+    def _failure(self, error: httpx.RequestError) -> Failure:
+        return Failure(kind=_kind(error), message=self._redacted(str(error))[:LONGEST_MESSAGE])
+
+    def _refusal(self, status: int, headers: Mapping[str, str], content: bytes) -> HttpReply:
+        """A reply that is no answer: all of it without secrets."""
         told = {name: self._redacted(value) for name, value in headers.items()}
         return HttpReply(status=status, headers=told, body=self._without_secrets(content))
 

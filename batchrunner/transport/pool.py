@@ -30,6 +30,8 @@ def always() -> bool:
 class Pool:
     """Posts to one URL with the same headers each time. `timeout_seconds` is for a try whose connection stands."""
 
+    _connection_class: type[Connection] = Connection
+
     def __init__(
         self, url: httpx.URL, *, headers: Mapping[str, str], timeout_seconds: float, tls: ssl.SSLContext | None = None
     ) -> None:
@@ -72,6 +74,6 @@ class Pool:
         return None
 
     async def _dialed(self) -> Connection:
-        connection = await self._dialer.dial(lambda: Connection(self._open.discard))
+        connection = await self._dialer.dial(lambda: self._connection_class(self._open.discard))
         self._open.add(connection)
         return connection

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from batchrunner.errors import StorageError
 from batchrunner.job.schema import LimitsTable
 
+SIMULATED_MODEL = "simulated/model"
 LATENCY_SECONDS = "0.3"
 LATENCY_SPREAD = "0.3"
 _OPTIONS = {

@@ -1,0 +1,68 @@
+"""One job at work for a program: begun, stopped, summed up."""
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import msgspec
+from anyio import to_thread
+
+from batchrunner.api.options import Options, SomeJob, job_of, path_of, settings_of
+from batchrunner.job.load import with_options
+from batchrunner.report.summary import Summary
+from batchrunner.runner.ending import End, Ending
+from batchrunner.runner.hooks import Tell
+from batchrunner.runner.keys import headers_of, key_of
+from batchrunner.runner.loop import Loop
+from batchrunner.runner.open_files import check_open_files
+from batchrunner.runner.session import run_job
+from batchrunner.runner.simulated import simulated_gateway
+from batchrunner.runner.summing import summary_of, write_beside
+from batchrunner.transport.secret import Secret
+
+
+class Finished(msgspec.Struct, frozen=True, kw_only=True):
+    """How a run ended. `output`: where the answers are, unless units are pending; `summary`: as in the file beside it,
+    with the exit code that the command would have had: 0 where every unit was answered."""
+
+    output: Path
+    summary: Summary
+
+
+class Work:
+    """A job and how it is to be run, all of which is known to be right before anything is done."""
+
+    def __init__(self, job: SomeJob, options: Options) -> None:
+        self._simulate = options.get("simulate", False)
+        self._job = job_of(job, options)
+        check_open_files(self._job.limits)
+        headers = {} if self._simulate else headers_of(self._job)
+        self._settings = msgspec.structs.replace(settings_of(self._job, options), headers=headers)
+        self._key = Secret("simulated") if self._simulate else key_of(self._job, path_of(options.get("api_key_file")))
+        self._loop: Loop | None = None
+        self._is_stopped = False
+
+    async def to_its_end(self, told: Tell | None = None) -> Finished:
+        """Run it; `told` hears of the outcomes."""
+        hooks = msgspec.structs.replace(self._settings.hooks, told=told)
+        settings = msgspec.structs.replace(self._settings, hooks=hooks)
+        with ExitStack() as stack:
+            asked = self._job
+            if self._simulate:
+                gateway = simulated_gateway(self._job.limits)
+                base_url = await to_thread.run_sync(stack.enter_context, gateway)
+                asked = with_options(asked, {"gateway": {"base_url": base_url}})
+            result = await run_job(asked, settings, key=self._key, watch=self._watch)
+        summary = summary_of(self._job, result)
+        await to_thread.run_sync(write_beside, self._job.output_path, summary)
+        return Finished(output=self._job.output_path, summary=summary)
+
+    async def stop(self) -> None:
+        """Send nothing more; the second time, don't wait for what is in flight either."""
+        self._is_stopped = True
+        if self._loop is not None:
+            self._loop.stop(Ending(end=End.LEFT, message=End.LEFT.value))
+
+    async def _watch(self, loop: Loop, done_before: int, total: int) -> None:  # noqa: ARG002 - as the loop tells it
+        self._loop = loop
+        if self._is_stopped:
+            await self.stop()

@@ -1,0 +1,43 @@
+"""A run that has ended, as its summary."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from batchrunner.job.schema import Job
+from batchrunner.report.summary import Summary, Units, usage_of
+from batchrunner.runner.ending import CODE_OF_END
+from batchrunner.runner.session import Result
+from batchrunner.sink import write_summary
+
+
+def summary_of(job: Job, result: Result) -> Summary:
+    """The run as its summary."""
+    ending, totals = result.ending, result.totals
+    return Summary(
+        output=str(job.output_path),
+        ending=ending.end.value,
+        message=ending.message,
+        exit_code=CODE_OF_END[ending.end],
+        resume_at=None if ending.resume_at is None else datetime.fromtimestamp(ending.resume_at, UTC).isoformat(),
+        units=Units(
+            total=result.total, ok=totals.ok, failed=totals.failed, pending=result.total - totals.ok - totals.failed
+        ),
+        failed_by_kind=totals.failed_units,
+        first_failure=totals.first_failure,
+        finish_reasons=totals.finish_reasons,
+        tries=totals.tries,
+        failed_tries_by_kind=totals.failures,
+        in_doubt=result.in_doubt,
+        usage=usage_of(totals),
+        usage_by_day=result.usage_by_day,
+        this_run=result.this_run,
+        variants=result.variants,
+    )
+
+
+def write_beside(output: Path, summary: Summary) -> None:
+    """Write the summary beside the output."""
+    content = msgspec.json.format(msgspec.json.encode(summary)) + b"\n"
+    write_summary(output.with_name(output.name + ".summary.json"), content)

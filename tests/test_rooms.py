@@ -73,8 +73,8 @@ def rooms_that_import(package: str) -> set[str]:
     return {room_of(path) for path, names in modules if package in {name.split(".")[0] for name in names}}
 
 
-def test_only_the_transport_knows_httpx_and_only_the_simulator_aiohttp() -> None:
-    assert rooms_that_import("httpx") == {"transport"}
+def test_only_the_transport_knows_the_wire_and_only_the_simulator_aiohttp() -> None:
+    assert rooms_that_import("httptools") == rooms_that_import("yarl") == {"transport"}
     assert rooms_that_import("aiohttp") == {"simulator"}
 
 

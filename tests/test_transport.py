@@ -24,13 +24,13 @@ from threading import Thread
 from urllib.parse import quote
 
 import anyio
-import httpx
 import msgspec
 import pytest
 from anyio.abc import SocketAttribute, SocketStream
 from anyio.streams.tls import TLSListener
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from yarl import URL
 
 from batchrunner.chat.reply import understand
 from batchrunner.errors import NoKeyError, UsageError
@@ -967,7 +967,7 @@ def test_a_proxy_of_the_environment_is_never_used_for_loopback() -> None:
     assert brought.body == b'{"from":"the gateway"}'
     assert wire.requests[0].startswith(b"POST /v1/chat/completions ")
     for host in ("localhost", "127.0.0.1", "[::1]"):
-        assert proxy_for(httpx.URL(f"http://{host}:1/v1")) is None
+        assert proxy_for(URL(f"http://{host}:1/v1")) is None
 
 
 @pytest.mark.parametrize("proxy", ["proxy.invalid:3128", "socks5://127.0.0.1:1", "nonsense", "http://a..b", "http://["])

@@ -4,7 +4,7 @@ Nobody waits for a commit but the marks. When one fails nothing more is tried un
 flight has been paid for; then once more, and what still can't be recorded is named.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -56,30 +56,37 @@ class Recorder:
         self._told = told
         self._failing = False
         self._held: list[_Marked] = []
-        self._entries, self._waiting = anyio.create_memory_object_stream[_Marked](waiting)
+        self._most_waiting = waiting
+        self._waiting: list[_Marked] = []
+        self._closed = False
+        self._come, self._taken = anyio.Event(), anyio.Event()
 
     async def record(self, entry: Entry, slot: int | None) -> None:
-        """Hand over for the next commit: what was received is recorded, whoever is cancelled."""
-        marked = _Marked(entry, slot)
-        try:
-            self._entries.send_nowait(marked)
-        except anyio.WouldBlock:
-            with anyio.CancelScope(shield=True):
-                await self._entries.send(marked)
+        """Hand over for the next commit, and wait while too many do. Who is cancelled meanwhile has handed over."""
+        self._waiting.append(_Marked(entry, slot))
+        self._come.set()
+        while len(self._waiting) > self._most_waiting:
+            await self._taken.wait()
 
     def close(self) -> None:
         """Nothing more will come."""
-        self._entries.close()
+        self._closed = True
+        self._come.set()
 
     async def run(self) -> None:
         """Commit until everything that was handed over has been."""
-        with self._waiting:
-            async for first in self._waiting:
-                group = [first, *self._at_hand()]
-                if self._failing:
-                    self._held += group
-                    continue
-                await self._commit_or_hold(group)
+        while self._waiting or not self._closed:
+            if not self._waiting:
+                await self._come.wait()
+                self._come = anyio.Event()
+                continue
+            group, self._waiting = self._waiting, []
+            self._taken.set()
+            self._taken = anyio.Event()
+            if self._failing:
+                self._held += group
+                continue
+            await self._commit_or_hold(group)
         if self._held:
             with suppress(StorageError):  # told already
                 await self._commit(self._held)
@@ -113,9 +120,3 @@ class Recorder:
         self._committed(ended_unit(entry, entry.outcome) for entry, _ in group if entry.outcome is not None)
         if self._told is not None:
             await self._told([entry.outcome for entry, _ in group if entry.outcome is not None])
-
-    def _at_hand(self) -> Iterator[_Marked]:
-        """What waits already, without waiting for more."""
-        with suppress(anyio.WouldBlock, anyio.EndOfStream):
-            while True:
-                yield self._waiting.receive_nowait()

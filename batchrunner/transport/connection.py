@@ -2,7 +2,7 @@
 
 The one file that speaks asyncio's own protocols: a reply is worked on in the callback that brings its bytes, which
 costs a fifth of what streams and a general client do. The parsing is httptools' (llhttp). Head and body are bounded;
-encoded bodies are refused, as identity was asked for. What goes wrong is one of httpx's exceptions.
+encoded bodies are refused, as identity was asked for. What goes wrong is a WireError.
 """
 
 import asyncio
@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple, cast
 
 import httptools
-import httpx
+
+from batchrunner.records import Kind
 
 LARGEST_BODY = 64 * 2**20
 _LARGEST_HEAD = 2**15
@@ -22,6 +23,14 @@ class WireReply(NamedTuple):
     status: int
     headers: Mapping[str, str]
     content: bytes
+
+
+class WireError(Exception):
+    """A try that broke on the wire: which kind of failure that is, and how, in words."""
+
+    def __init__(self, kind: Kind, words: str) -> None:
+        super().__init__(words)
+        self.kind = kind
 
 
 class Connection(asyncio.Protocol):
@@ -37,16 +46,16 @@ class Connection(asyncio.Protocol):
         self._begin()
 
     async def exchange(self, content: bytes, *, timeout_seconds: float) -> WireReply:
-        """Write the content of a whole request and return its reply. Raises httpx.RequestError.
+        """Write the content of a whole request and return its reply. Raises WireError.
 
         Whoever is cancelled, or out of time, leaves the connection closed.
         """
         if not self.is_open:
-            raise httpx.ReadError("the connection broke before anything was written")
+            raise WireError(Kind.RESET, "the connection broke before anything was written")
         loop = asyncio.get_running_loop()
         self._waiter = waiter = loop.create_future()
         late = loop.call_later(
-            timeout_seconds, self._fail, httpx.ReadTimeout("no whole answer within the time for one try")
+            timeout_seconds, self._fail, WireError(Kind.TIMEOUT, "no whole answer within the time for one try")
         )
         try:
             self._transport.write(content)
@@ -77,9 +86,9 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
-            self._fail(httpx.RemoteProtocolError(f"the reply is no HTTP: {error}"))
+            self._fail(WireError(Kind.RESET, f"the reply is no HTTP: {error}"))
         except httptools.HttpParserUpgrade:
-            self._fail(httpx.RemoteProtocolError("the reply changes the protocol, unasked"))
+            self._fail(WireError(Kind.RESET, "the reply changes the protocol, unasked"))
         else:
             if not self._has_head:
                 self._bound_head(len(data))
@@ -91,7 +100,7 @@ class Connection(asyncio.Protocol):
             self.on_message_complete()
         else:
             words = f": {type(exc).__name__}: {exc}" if exc else ""
-            self._fail(httpx.ReadError(f"the connection broke before the reply was whole{words}"))
+            self._fail(WireError(Kind.RESET, f"the connection broke before the reply was whole{words}"))
         self._lost(self)
 
     # What the parser calls
@@ -113,14 +122,14 @@ class Connection(asyncio.Protocol):
         self._has_head = True
         encoding = self._headers.get("content-encoding")
         if encoding is not None and encoding.strip().lower() not in ("", "identity"):
-            self._fail(httpx.DecodingError(f"the reply is encoded as {encoding}, unasked"))
+            self._fail(WireError(Kind.INVALID_REPLY, f"the reply is encoded as {encoding}, unasked"))
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
         self._parts.append(body)
         self._size += len(body)
         if self._size > LARGEST_BODY:
-            self._fail(httpx.DecodingError(f"the reply is larger than {LARGEST_BODY} bytes"))
+            self._fail(WireError(Kind.INVALID_REPLY, f"the reply is larger than {LARGEST_BODY} bytes"))
 
     def on_message_complete(self) -> None:
         """The reply is whole; one of status 1xx only announces it."""
@@ -156,9 +165,9 @@ class Connection(asyncio.Protocol):
         """So much more of a head; counted as it comes and line by line, so that a head may seem twice its size."""
         self._head_size += size
         if self._head_size > _LARGEST_HEAD:
-            self._fail(httpx.RemoteProtocolError(f"the head of the reply is larger than {_LARGEST_HEAD} bytes"))
+            self._fail(WireError(Kind.RESET, f"the head of the reply is larger than {_LARGEST_HEAD} bytes"))
 
-    def _fail(self, error: httpx.RequestError) -> None:
+    def _fail(self, error: WireError) -> None:
         waiter, self._waiter = self._waiter, None
         if waiter is not None and not waiter.done():
             waiter.set_exception(error)

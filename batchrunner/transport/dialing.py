@@ -11,14 +11,14 @@ import socket
 import ssl
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import unquote
 from urllib.request import getproxies, proxy_bypass
 
 import aiohappyeyeballs
 import anyio
-import httpx
+from yarl import URL
 
-from batchrunner.transport.connection import Connection
+from batchrunner.records import Kind
+from batchrunner.transport.connection import Connection, WireError
 
 CONNECT_SECONDS = 10.0
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -26,13 +26,12 @@ _HANDSHAKE_SECONDS = 60.0  # thousands of them at once take their time
 _LOOK_UP_EVERY_SECONDS = 300.0
 _EYEBALLS_SECONDS = 0.25
 _LARGEST_ANSWER = 2**14
-_PORTS = {"http": 80, "https": 443}
 
 
 class Dialer:
     """Dials one URL. `target` is what its requests name, `headers` what they need beside their own."""
 
-    def __init__(self, url: httpx.URL, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, url: URL, tls: ssl.SSLContext | None) -> None:
         self._url = url
         self._tls = (tls or ssl.create_default_context()) if url.scheme == "https" else None
         named = proxy_for(url)
@@ -42,13 +41,15 @@ class Dialer:
         self._look_up_at = 0.0
         self._looking_up = anyio.Lock()
         direct = self._proxy is None or self._tls is not None
-        self.target = url.raw_path.decode() if direct else str(url)
+        self.target = url.raw_path_qs if direct else str(url)
         self.headers = {} if direct or self._proxy is None else _credentials(self._proxy)
 
     async def dial(self, make: Callable[[], Connection]) -> Connection:
-        """A connection that stands. Raises httpx.RequestError."""
+        """A connection that stands. Raises WireError."""
         if self._unusable:
-            raise httpx.ConnectError("the proxy that the environment names is none that can be used: http://host:port")
+            raise WireError(
+                Kind.UNREACHABLE, "the proxy that the environment names is none that can be used: http://host:port"
+            )
         try:
             with anyio.fail_after(CONNECT_SECONDS):
                 reached = await self._reached()
@@ -60,10 +61,12 @@ class Dialer:
                 raise
         except TimeoutError as error:
             self._look_up_at = 0.0
-            raise httpx.ConnectTimeout(f"no connection to {self._where()} within {CONNECT_SECONDS:g} s") from error
+            words = f"no connection to {self._where()} within {CONNECT_SECONDS:g} s"
+            raise WireError(Kind.UNREACHABLE, words) from error
         except (OSError, UnicodeError) as error:
             self._look_up_at = 0.0
-            raise httpx.ConnectError(f"no connection to {self._where()}: {type(error).__name__}: {error}") from error
+            words = f"no connection to {self._where()}: {type(error).__name__}: {error}"
+            raise WireError(Kind.UNREACHABLE, words) from error
 
     async def _reached(self) -> socket.socket:
         """A socket that is connected to the gateway or its proxy; through the latter, to the gateway."""
@@ -83,7 +86,7 @@ class Dialer:
             make,
             sock=reached,
             ssl=self._tls,
-            server_hostname=self._url.raw_host.decode() if secure else None,
+            server_hostname=self._url.raw_host if secure else None,
             ssl_handshake_timeout=_HANDSHAKE_SECONDS if secure else None,
         )
         return connection
@@ -99,10 +102,10 @@ class Dialer:
         self._addresses = self._addresses[1:] + self._addresses[:1]
         return self._addresses
 
-    async def _tunnel(self, reached: socket.socket, proxy: httpx.URL) -> None:
+    async def _tunnel(self, reached: socket.socket, proxy: URL) -> None:
         """Have the proxy connect us to the gateway. ConnectionError where it won't."""
         loop = asyncio.get_running_loop()
-        place = f"{self._url.netloc.decode()}" + ("" if self._url.port else f":{_PORTS[self._url.scheme]}")
+        place = f"{self._url.host_subcomponent}:{self._url.port}"
         lines = {"Host": place, **_credentials(proxy)}
         said = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
         await loop.sock_sendall(reached, f"CONNECT {place} HTTP/1.1\r\n{said}\r\n".encode())
@@ -119,27 +122,29 @@ class Dialer:
     def _where(self) -> tuple[str, int]:
         """Host and port to connect to."""
         url = self._proxy or self._url
-        return url.raw_host.decode().strip("[]"), url.port or _PORTS[url.scheme]
+        return url.raw_host or "", url.port or 0
 
 
-def proxy_for(url: httpx.URL) -> str | None:
+def proxy_for(url: URL) -> str | None:
     """The proxy that the environment names for this URL; never for loopback, never past NO_PROXY."""
-    if url.host in LOOPBACK or proxy_bypass(url.host):
+    host = url.host or ""
+    if host in LOOPBACK or proxy_bypass(host):
         return None
     return getproxies().get(url.scheme)
 
 
-def _parsed(proxy: str) -> httpx.URL | None:
+def _parsed(proxy: str) -> URL | None:
     """The proxy's URL, where it is one that can be used."""
     try:
-        url = httpx.URL(proxy if "://" in proxy else f"http://{proxy}")
-    except httpx.InvalidURL:
+        url = URL(proxy if "://" in proxy else f"http://{proxy}")
+    except ValueError:
         return None
     return url if url.scheme == "http" and url.host else None
 
 
-def _credentials(proxy: httpx.URL) -> dict[str, str]:
+def _credentials(proxy: URL) -> dict[str, str]:
     """The header for a proxy whose URL names a user."""
-    if not proxy.userinfo:
+    if not proxy.user:
         return {}
-    return {"Proxy-Authorization": "Basic " + base64.b64encode(unquote(proxy.userinfo.decode()).encode()).decode()}
+    named = f"{proxy.user}:{proxy.password or ''}"
+    return {"Proxy-Authorization": "Basic " + base64.b64encode(named.encode()).decode()}

@@ -9,10 +9,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import httpx
+from yarl import URL
 
 from batchrunner.errors import UsageError
-from batchrunner.records import Broken, Failure, HttpReply, Kind, Request
+from batchrunner.records import Broken, Failure, HttpReply, Request
+from batchrunner.transport.connection import WireError
 from batchrunner.transport.dialing import LOOPBACK
 from batchrunner.transport.pool import MayWrite, NotWrittenError, Pool, always
 from batchrunner.transport.secret import Secret
@@ -39,7 +40,7 @@ class HttpTransport:
         """`more_headers` go with every try, and never instead of those that the key and the body need."""
         self._key = key
         self._other_secrets = [value for value in more_headers.values() if isinstance(value, Secret)]
-        url = httpx.URL(base_url.rstrip("/") + "/chat/completions")
+        url = URL(base_url.rstrip("/") + "/chat/completions")
         needed = {
             "Authorization": f"{auth_scheme} {key.reveal()}",
             "Content-Type": "application/json",
@@ -66,14 +67,14 @@ class HttpTransport:
             status, headers, content = await self._pool.post(request.body, may_write)
         except NotWrittenError:
             return None
-        except httpx.RequestError as error:
+        except WireError as error:
             return self._failure(error)
         if 200 <= status < 300:  # noqa: PLR2004
             return HttpReply(status=status, headers=headers, body=self._answer(content))
         return self._refusal(status, headers, content)
 
-    def _failure(self, error: httpx.RequestError) -> Failure:
-        return Failure(kind=_kind(error), message=self._redacted(str(error))[:LONGEST_MESSAGE])
+    def _failure(self, error: WireError) -> Failure:
+        return Failure(kind=error.kind, message=self._redacted(str(error))[:LONGEST_MESSAGE])
 
     def _refusal(self, status: int, headers: Mapping[str, str], content: bytes) -> HttpReply:
         """A reply that is no answer: all of it without secrets."""
@@ -108,10 +109,10 @@ def check_base_url(base_url: str, *, allow_insecure_http: bool) -> None:
     if any(sign in base_url for sign in "@?#"):
         raise UsageError("--base-url must hold no user name, password, query or fragment: the key goes into a header.")
     try:
-        url = httpx.URL(base_url)
-        url.host.encode("idna")
-    except (httpx.InvalidURL, ValueError):
-        url = httpx.URL()
+        url = URL(base_url) if base_url.isprintable() else URL()
+        (url.host or "").encode("idna")
+    except ValueError:
+        url = URL()
     if url.scheme not in ("http", "https") or not url.host or url.port not in _PORTS:
         raise UsageError(f"--base-url {base_url!r} is no URL such as https://gateway.example/v1.")
     if url.scheme == "http" and url.host not in LOOPBACK and not allow_insecure_http:
@@ -127,15 +128,3 @@ def _tls(ca_bundle: Path | None) -> ssl.SSLContext | None:
         return ssl.create_default_context(cafile=str(ca_bundle))
     except (OSError, ValueError) as error:
         raise UsageError(f"--ca-bundle {ca_bundle} holds no certificates in PEM form: {error}.") from error
-
-
-def _kind(error: httpx.RequestError) -> Kind:
-    match error:
-        case httpx.ConnectError() | httpx.ConnectTimeout() | httpx.UnsupportedProtocol():
-            return Kind.UNREACHABLE
-        case httpx.TimeoutException():
-            return Kind.TIMEOUT
-        case httpx.DecodingError():
-            return Kind.INVALID_REPLY
-        case _:
-            return Kind.RESET

@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 
-import httpx
+from yarl import URL
 
 from batchrunner.transport.connection import Connection, WireReply
 from batchrunner.transport.dialing import Dialer
@@ -33,18 +33,18 @@ class Pool:
     _connection_class: type[Connection] = Connection
 
     def __init__(
-        self, url: httpx.URL, *, headers: Mapping[str, str], timeout_seconds: float, tls: ssl.SSLContext | None = None
+        self, url: URL, *, headers: Mapping[str, str], timeout_seconds: float, tls: ssl.SSLContext | None = None
     ) -> None:
         self._timeout_seconds = timeout_seconds
         self._dialer = Dialer(url, tls)
-        lines = {"Host": url.netloc.decode(), **headers, **self._dialer.headers}
+        lines = {"Host": url.host_port_subcomponent, **headers, **self._dialer.headers}
         said = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
         self._head = f"POST {self._dialer.target} HTTP/1.1\r\n{said}".encode()
         self._idle: deque[Connection] = deque()
         self._open: set[Connection] = set()
 
     async def post(self, content: bytes, may_write: MayWrite) -> WireReply:
-        """POST the content. Raises httpx.RequestError, or NotWrittenError where `may_write` says no, asked when the
+        """POST the content. Raises WireError, or NotWrittenError where `may_write` says no, asked when the
         connection stands."""
         connection = self._take() or await self._dialed()
         try:

@@ -9,10 +9,8 @@ import time
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
-import httpx
-
-from batchrunner.records import Broken, Failure, HttpReply
-from batchrunner.transport.connection import Connection
+from batchrunner.records import Broken, Failure, HttpReply, Kind
+from batchrunner.transport.connection import Connection, WireError
 
 LARGEST_STREAM = 256 * 2**20
 _LINGER_SECONDS = 1.0
@@ -42,7 +40,7 @@ class Streamed(NamedTuple):
     status: int
     headers: Mapping[str, str]
     first_token_s: float | None = None
-    broke: httpx.RequestError | None = None
+    broke: WireError | None = None
     content: bytes = b""
 
 
@@ -50,7 +48,7 @@ class StreamingConnection(Connection):
     """Exchanges a request for a stream."""
 
     async def stream(self, content: bytes, fold: Folding, *, silence_seconds: float) -> Streamed:
-        """Write the content of a whole request and fold its reply. Raises httpx.RequestError for what comes before a
+        """Write the content of a whole request and fold its reply. Raises WireError for what comes before a
         2xx; what comes after is told in the result."""
         self._fold, self._silence_seconds = fold, silence_seconds
         self._first_token_s: float | None = None
@@ -58,7 +56,7 @@ class StreamingConnection(Connection):
         self._watch()
         try:
             status, headers, body = await self.exchange(content, timeout_seconds=_NEVER_SECONDS)
-        except httpx.RequestError as error:
+        except WireError as error:
             if not self._is_answer:
                 raise
             return Streamed(self._parser.get_status_code(), self._headers, self._first_token_s, error)
@@ -80,7 +78,7 @@ class StreamingConnection(Connection):
             self._heard = now
         self._size += len(body)
         if self._size > LARGEST_STREAM:
-            self._fail(httpx.DecodingError(f"the stream is larger than {LARGEST_STREAM} bytes"))
+            self._fail(WireError(Kind.INVALID_REPLY, f"the stream is larger than {LARGEST_STREAM} bytes"))
         if self._fold.is_done:  # its end is waited for, so that the connection can be used again, but not for long
             self._heard, self._silence_seconds = now, min(_LINGER_SECONDS, self._silence_seconds)
             self._watcher.cancel()
@@ -97,4 +95,4 @@ class StreamingConnection(Connection):
         if left > 0:
             self._watcher = asyncio.get_running_loop().call_later(left, self._watch)
         else:
-            self._fail(httpx.ReadTimeout(f"nothing of an answer came for {self._silence_seconds:g} s"))
+            self._fail(WireError(Kind.TIMEOUT, f"nothing of an answer came for {self._silence_seconds:g} s"))

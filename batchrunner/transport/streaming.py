@@ -4,10 +4,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import httpx
 import msgspec
 
 from batchrunner.records import Broken, Failure, HttpReply, Request
+from batchrunner.transport.connection import WireError
 from batchrunner.transport.http import HttpTransport
 from batchrunner.transport.pool import MayWrite, NotWrittenError, Pool, always
 from batchrunner.transport.streamed import Folding, Streamed, StreamingConnection
@@ -50,7 +50,7 @@ class StreamingTransport(HttpTransport):
             streamed = await self._pool.stream(request.body, may_write, fold)
         except NotWrittenError:
             return None
-        except httpx.RequestError as error:
+        except WireError as error:
             return self._failure(error)
         status, headers, first_token_s, broke, content = streamed
         if not 200 <= status < 300:  # noqa: PLR2004

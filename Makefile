@@ -26,10 +26,10 @@ run: $(READY) ## the sample job against the simulated gateway: no key, no cost (
 	$(BIN)/batchrunner run $(JOB) --simulate
 
 test: $(READY) ## every test
-	$(BIN)/python -m pytest -n 3 --dist worksteal
+	$(BIN)/python -m pytest -n 4 --dist worksteal
 
 quick: $(READY) ## the tests that take seconds
-	$(BIN)/python -m pytest -n 3 --dist worksteal -m 'not slow'
+	$(BIN)/python -m pytest -n 4 --dist worksteal -m 'not slow'
 
 crash: $(READY) ## kill -9 in every phase of a run; prints the tally (SEED=... for one)
 	PYTHONPATH=tests $(BIN)/python -m crash $(SEED)

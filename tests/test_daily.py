@@ -31,7 +31,7 @@ def test_over_midnight_the_run_waits_and_goes_on_with_the_new_days_quota(
     told = bench.run("in.jsonl", "-m", "m/m", "--base-url", gateway.base_url, *options)
     assert gateway.ledger()["outcomes"] == {"ok": 35}
     assert gateway.ledger()["limits"][0]["worst"] == 20
-    assert "paused 0:0" in told.stderr
+    assert "paused 0:" in told.stderr
     assert "quota" in told.stderr
 
 

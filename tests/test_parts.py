@@ -210,7 +210,7 @@ def reopen(bench: Bench, name: str, *numbers: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(1))
 def test_kills_at_any_moment_leave_every_row_once_and_in_order(bench: Bench, simulate: Simulate, seed: int) -> None:
     gateway = simulate("--latency", "0.005", "--latency-spread", "1")
     chance = random.Random(seed)

@@ -188,7 +188,8 @@ def test_no_key_is_remembered(bench: Bench, simulate: Simulate) -> None:
     bench.prompts(3)
     (bench.folder.parent / "key").write_text(KEY)
     bench.run(*job(gateway, "--api-key-file", "../key"))
-    bench.run("in.jsonl", "--simulate", "--api-key-env", KEY, "-o", "other.jsonl")
+    refused = bench.run("in.jsonl", "--simulate", "--api-key-env", KEY, "-o", "other.jsonl", code=78)
+    assert KEY not in refused.stderr
     stored = b"".join(path.read_bytes() for path in bench.folder.rglob("*") if path.is_file())
     assert b"../key" in stored
     assert KEY.encode() not in stored

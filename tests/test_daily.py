@@ -25,13 +25,13 @@ def test_near_the_end_of_the_quota_the_run_stops_in_time_and_parks(bench: Bench,
 def test_over_midnight_the_run_waits_and_goes_on_with_the_new_days_quota(
     bench: Bench, simulate: Simulate, day: str
 ) -> None:
-    gateway = simulate("--rpd", "20", "--latency", "0.02", "--clock", f"{day}T23:59:48")
+    gateway = simulate("--rpd", "20", "--latency", "0.02", "--clock", f"{day}T23:59:51")
     bench.prompts(35)
     options = ("--rpd", "20", "--on-daily-limit", "wait", "--progress", "log")
     told = bench.run("in.jsonl", "-m", "m/m", "--base-url", gateway.base_url, *options)
     assert gateway.ledger()["outcomes"] == {"ok": 35}
     assert gateway.ledger()["limits"][0]["worst"] == 20
-    assert "paused 0:" in told.stderr
+    assert "paused 0:0" in told.stderr
     assert "quota" in told.stderr
 
 

@@ -67,7 +67,7 @@ def test_kills_at_any_moment_cost_only_what_was_in_flight(bench: Bench, simulate
     gateway = simulate("--latency", "0.02", "--latency-spread", "1", "--fault", "reset_after=0.02")
     bench.prompts(2000)
     command = ("in.jsonl", "-m", "org/model", "--base-url", gateway.base_url, "--concurrency", "16")
-    in_flight = [_killed_when(bench, gateway, 300 * number, *command) for number in range(1, 6)]
+    in_flight = [_killed_when(bench, gateway, 150 * number, *command) for number in range(1, 12)]
     bench.run(*command)
     assert [row["row"] for row in bench.output()] == list(range(2000))
     servings = gateway.ledger()["servings"]

@@ -14,11 +14,12 @@ from batchrunner.job.profiles import profiles_path, read_profiles
 from batchrunner.job.schema import STANDARD_INPUT, Job
 from batchrunner.job.sheet import Sheet
 from batchrunner.job.sweep import without
+from batchrunner.job.words import SHORT_NAMES
 from batchrunner.runner.finding import run_folder_of
 from batchrunner.runner.hooks import Accept, Hooks, MakeRequest
 from batchrunner.runner.prompting import prompt_of
 from batchrunner.runner.sampling import Sample
-from batchrunner.runner.session import Settings
+from batchrunner.runner.settings import Settings
 from batchrunner.runner.simulated import SIMULATED_MODEL
 from batchrunner.runner.state import state_home
 from batchrunner.runner.stopping import MaxFailed
@@ -75,20 +76,13 @@ class Options(TypedDict, total=False):
     accept: Accept
 
 
-_LIMITS = {
-    "rps": "requests_per_second",
-    "rpm": "requests_per_minute",
-    "rpd": "requests_per_day",
-    "tps": "tokens_per_second",
-    "tpm": "tokens_per_minute",
-    "tpd": "tokens_per_day",
-}
 # Where the options belong: the tables of the job, and by which names the settings of a run know the others.
 _TABLES = {
     "": {"output": "output"},
     "gateway": {name: name for name in ("base_url", "api_key_env", "auth_scheme")},
     "request": {name: name for name in ("model", "prompt", "system", "files")},
-    "limits": _LIMITS | {name: name for name in ("daily_reset", "token_accounting", "concurrency", "max_concurrency")},
+    "limits": SHORT_NAMES
+    | {name: name for name in ("daily_reset", "token_accounting", "concurrency", "max_concurrency")},
     "retry": {name: name for name in ("attempts", "timeout")},
     "run": {"on_daily_limit": "on_daily_limit"},
 }

@@ -7,17 +7,15 @@ import msgspec
 from anyio import to_thread
 
 from batchrunner.api.options import Options, SomeJob, job_of, path_of, settings_of
-from batchrunner.job.load import with_options
 from batchrunner.report.summary import Summary
 from batchrunner.runner.ending import End, Ending
 from batchrunner.runner.hooks import Tell
-from batchrunner.runner.keys import headers_of, key_of
+from batchrunner.runner.keys import secrets_of
 from batchrunner.runner.loop import Loop
 from batchrunner.runner.open_files import check_open_files
 from batchrunner.runner.session import run_job
-from batchrunner.runner.simulated import simulated_gateway
-from batchrunner.runner.summing import summary_of, write_beside
-from batchrunner.transport.secret import Secret
+from batchrunner.runner.simulated import gateway_of
+from batchrunner.runner.summing import kept_summary
 
 
 class Finished(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,9 +33,9 @@ class Work:
         self._simulate = options.get("simulate", False)
         self._job = job_of(job, options)
         check_open_files(self._job.limits)
-        headers = {} if self._simulate else headers_of(self._job)
+        key_file = path_of(options.get("api_key_file"))
+        self._key, headers = secrets_of(self._job, key_file, simulate=self._simulate)
         self._settings = msgspec.structs.replace(settings_of(self._job, options), headers=headers)
-        self._key = Secret("simulated") if self._simulate else key_of(self._job, path_of(options.get("api_key_file")))
         self._loop: Loop | None = None
         self._is_stopped = False
 
@@ -46,14 +44,10 @@ class Work:
         hooks = msgspec.structs.replace(self._settings.hooks, told=told)
         settings = msgspec.structs.replace(self._settings, hooks=hooks)
         with ExitStack() as stack:
-            asked = self._job
-            if self._simulate:
-                gateway = simulated_gateway(self._job.limits)
-                base_url = await to_thread.run_sync(stack.enter_context, gateway)
-                asked = with_options(asked, {"gateway": {"base_url": base_url}})
+            gateway = gateway_of(self._job, simulate=self._simulate)
+            asked = await to_thread.run_sync(stack.enter_context, gateway)
             result = await run_job(asked, settings, key=self._key, watch=self._watch)
-        summary = summary_of(self._job, result)
-        await to_thread.run_sync(write_beside, self._job.output_path, summary)
+        summary = await to_thread.run_sync(kept_summary, self._job, result)
         return Finished(output=self._job.output_path, summary=summary)
 
     async def stop(self) -> None:

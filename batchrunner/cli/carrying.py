@@ -3,7 +3,7 @@
 import gc
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -18,18 +18,18 @@ from batchrunner.errors import InputError, StorageError, UsageError
 from batchrunner.job.load import load_job, with_options
 from batchrunner.job.schema import STANDARD_INPUT, Job, LimitsTable
 from batchrunner.job.sweep import without
-from batchrunner.report.summary import Summary
 from batchrunner.runner.finding import run_folder_of
-from batchrunner.runner.keys import headers_of, key_of
+from batchrunner.runner.keys import secrets_of
 from batchrunner.runner.open_files import check_open_files
 from batchrunner.runner.prompting import prompt_of
 from batchrunner.runner.retrying import Condition
 from batchrunner.runner.sampling import Sample
-from batchrunner.runner.session import Result, Settings, run_job
-from batchrunner.runner.simulated import SIMULATED_MODEL, simulated_gateway
+from batchrunner.runner.session import run_job
+from batchrunner.runner.settings import Settings
+from batchrunner.runner.simulated import SIMULATED_MODEL, gateway_of
 from batchrunner.runner.spooling import spooled
 from batchrunner.runner.state import state_home
-from batchrunner.runner.summing import summary_of, write_beside
+from batchrunner.runner.summing import kept_summary
 from batchrunner.transport.secret import Secret
 
 
@@ -92,27 +92,10 @@ def task_of(named: str, chosen: dict[str, Any], arguments: Iterable[str]) -> Tas
     simulate = chosen["simulate"]
     job = _job(named, chosen, simulate=simulate)
     check_open_files(job.limits)
-    settings = msgspec.structs.replace(
-        _settings(job, chosen, simulate=simulate),
-        arguments=tuple(arguments),
-        headers={} if simulate else headers_of(job),
-    )
-    key = Secret("simulated") if simulate else key_of(job, chosen["api_key_file"])
+    settings = _settings(job, chosen, simulate=simulate)
+    key, headers = secrets_of(job, chosen["api_key_file"], simulate=simulate)
+    settings = msgspec.structs.replace(settings, arguments=tuple(arguments), headers=headers)
     return Task(job=job, settings=settings, key=key)
-
-
-@contextmanager
-def gateway_of(job: Job, *, simulate: bool) -> Iterator[Job]:
-    """The job, to be asked of its gateway, or of a simulated one while the block lasts."""
-    with simulated_gateway(job.limits) if simulate else nullcontext(job.gateway.base_url) as base_url:
-        yield with_options(job, {"gateway": {"base_url": base_url}})
-
-
-def kept_summary(job: Job, result: Result) -> Summary:
-    """The summary of a run that has ended, written beside its output."""
-    summary = summary_of(job, result)
-    write_beside(job.output_path, summary)
-    return summary
 
 
 def _to_retry(settings: Settings, retry: Retry) -> Settings:

@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 import msgspec
 
-from batchrunner.cli.carrying import Task, collect_garbage_seldom, gateway_of, kept_summary, task_of
+from batchrunner.cli.carrying import Task, collect_garbage_seldom, task_of
 from batchrunner.cli.exits import code_of_several, tell_error
 from batchrunner.cli.progress import style_for, watching_several
 from batchrunner.cli.telling import tell
@@ -23,6 +23,8 @@ from batchrunner.job.schema import STANDARD_INPUT, Job
 from batchrunner.report.summary import Summary
 from batchrunner.runner.session import Watch, run_job
 from batchrunner.runner.signals import Signals
+from batchrunner.runner.simulated import gateway_of
+from batchrunner.runner.summing import kept_summary
 
 _OF_ONE_JOB = {"output": "--output", "run_dir": "--run-dir"}
 

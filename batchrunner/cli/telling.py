@@ -4,7 +4,8 @@ import shlex
 
 from batchrunner.cli.terminal import safe_text, say
 from batchrunner.report.summary import Summary, line, lines_of_lanes, lines_of_variants
-from batchrunner.runner.session import Result, Settings
+from batchrunner.runner.session import Result
+from batchrunner.runner.settings import Settings
 
 
 def tell(summary: Summary, settings: Settings, *, err: bool) -> None:

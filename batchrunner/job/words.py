@@ -13,7 +13,7 @@ from batchrunner.job.schema import NO_KEYS, Job, ModelLimits, Table
 from batchrunner.job.secrets import ADVICE, is_secret_name, shown
 
 # As options and requests call them: what people write from memory.
-_SHORT = {
+SHORT_NAMES = {
     "rps": "requests_per_second",
     "rpm": "requests_per_minute",
     "rpd": "requests_per_day",
@@ -23,9 +23,7 @@ _SHORT = {
 }
 _PARAMETERS = frozenset(("max_tokens", "max_completion_tokens", "temperature", "top_p", "stop", "seed", "tools"))
 _PLANNED: dict[Place, tuple[str, ...]] = {
-    (): ("keep", "prices", "sweep"),
-    ("request",): ("messages", "stream", "tools", "tool_choice", "response_format", "row_params"),
-    ("retry",): ("invalid_answers", "fail_on"),
+    (): ("keep", "prices"),
     ("run",): ("until", "max_duration", "budget_cost", "budget_tokens"),
 }
 _PLACES = frozenset(
@@ -115,7 +113,7 @@ def unknown_key(key: str, value: Any, table: type[Table], place: Place, where: s
         advice = " in this version of batchrunner"
     else:
         known = [name for name in table.__struct_fields__ if name not in NO_KEYS] + list(more)
-        meant = _SHORT.get(key, key)
+        meant = SHORT_NAMES.get(key, key)
         advice = f"; {_home(meant, known, place) or _near(key, known)}"
     return f"{where or 'the job'} has no key `{key}`{advice}"
 

@@ -18,6 +18,7 @@ from batchrunner.limits.hints import DAILY_SECONDS, Refusal
 from batchrunner.limits.in_flight import Lease
 from batchrunner.limits.limiter import SendingStoppedError
 from batchrunner.records import Failure, HttpReply, Kind, Request, Usage
+from batchrunner.runner.charged import Settled, backoff_seconds, gets_another, result_of
 from batchrunner.runner.ending import End, Ending
 from batchrunner.runner.lanes import OpenLane
 from batchrunner.runner.learning import Learning
@@ -26,8 +27,6 @@ from batchrunner.store.marks import Marks
 from batchrunner.store.rows import Entry
 from batchrunner.transport.http import HttpTransport
 
-FIRST_BACKOFF_SECONDS = 0.75  # six tries then outlast the 10 s after which an outage charges nobody
-LONGEST_BACKOFF_SECONDS = 60.0
 _ASIDE_SECONDS = 0.5
 LOOK_AGAIN_SECONDS = 1800.0  # whether a quota that seems gone is: others may have used it
 
@@ -53,14 +52,6 @@ class Earlier(msgspec.Struct, frozen=True, kw_only=True):
 
     answered: bool
     paid: dict[int, Usage]
-
-
-class Settled(msgspec.Struct, frozen=True, kw_only=True):
-    """A try that is over: what it brought, the mark its commit clears, and the verdict if it failed."""
-
-    came: Came
-    slot: int
-    verdict: Verdict | None
 
 
 class Asker:
@@ -132,7 +123,7 @@ class Asker:
             return known.pop() if known else await self._try_once(request, unit)
 
         async def record_rejected(state: RetryCallState) -> None:
-            await self._record_rejected(request, _result(state))
+            await self._record_rejected(request, result_of(state))
 
         async def nap(seconds: float) -> None:
             self.napping.add(request.number)
@@ -144,10 +135,10 @@ class Asker:
         retrying = AsyncRetrying(
             sleep=nap,
             stop=stop_after_attempt(self._patience.attempts),
-            wait=_backoff_seconds,
-            retry=retry_if_result(_gets_another),
+            wait=backoff_seconds,
+            retry=retry_if_result(gets_another),
             before_sleep=record_rejected,
-            retry_error_callback=_result,
+            retry_error_callback=result_of,
         )
         settled: Settled = await retrying(attempt)
         return settled, int(retrying.statistics["attempt_number"])
@@ -288,20 +279,3 @@ def _words(came: Came) -> str:
     status, message = came.failure.status, came.failure.message
     hint = "; is the path of --base-url right? It ends in /v1, mostly" if status == 404 else ""  # noqa: PLR2004
     return f"{status}: {message}{hint}" if status else message
-
-
-def _gets_another(settled: Settled) -> bool:
-    return settled.verdict is Verdict.AGAIN
-
-
-def _result(state: RetryCallState) -> Settled:
-    assert state.outcome is not None  # noqa: S101 - tenacity asks after an attempt only
-    settled: Settled = state.outcome.result()
-    return settled
-
-
-def _backoff_seconds(state: RetryCallState) -> float:
-    """Exponential with half of it random, never less than what the gateway asked for."""
-    backoff: float = min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2 ** (state.attempt_number - 1))
-    hint = min(_result(state).came.hint_seconds or 0.0, DAILY_SECONDS)
-    return max(backoff * random.uniform(0.5, 1.0), hint)

@@ -7,7 +7,15 @@ from batchrunner.job.schema import KEY_VARIABLES, FromEnvironment, Job
 from batchrunner.transport.secret import Secret, key_from_environment, key_from_file
 
 
-def key_of(job: Job, path: Path | None) -> Secret:
+def secrets_of(job: Job, key_file: Path | None, *, simulate: bool) -> tuple[Secret, dict[str, str | Secret]]:
+    """The key and the job's extra headers; a simulated gateway needs neither."""
+    if simulate:
+        return Secret("simulated"), {}
+    headers = _headers_of(job)
+    return _key_of(job, key_file), headers
+
+
+def _key_of(job: Job, path: Path | None) -> Secret:
     """The key in this file, or in the environment. NoKeyError where there is none."""
     if path is not None:
         return key_from_file(path)
@@ -21,8 +29,8 @@ def key_of(job: Job, path: Path | None) -> Secret:
     return key
 
 
-def headers_of(job: Job) -> dict[str, str | Secret]:
-    """The job's extra headers; what stands in the environment is read."""
+def _headers_of(job: Job) -> dict[str, str | Secret]:
+    """What stands in the environment is read."""
     headers: dict[str, str | Secret] = {}
     for name, value in job.gateway.headers.items():
         headers[name] = _from_environment(name, value.env) if isinstance(value, FromEnvironment) else value

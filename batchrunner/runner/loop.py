@@ -12,12 +12,11 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import anyio
 from anyio import to_thread
 from anyio.abc import TaskGroup
-from anyio.streams.memory import MemoryObjectReceiveStream
 
 from batchrunner.chat.request import RequestSettings, compose, digest_of, model_of
 from batchrunner.errors import BatchrunnerError, InputError, StorageError
@@ -25,6 +24,7 @@ from batchrunner.limits.limiter import SendingStoppedError
 from batchrunner.records import Request, Row
 from batchrunner.report.tally import Tally
 from batchrunner.runner.asking import Asker, Earlier, Patience
+from batchrunner.runner.at_work import LaneAtWork
 from batchrunner.runner.ending import End, Ending, first_in_order
 from batchrunner.runner.hooks import Accept, Tell, judged
 from batchrunner.runner.lanes import OpenLane
@@ -37,10 +37,6 @@ from batchrunner.store.database import Store
 from batchrunner.store.marks import Marks
 from batchrunner.store.rows import Entry, ended_unit
 from batchrunner.transport.http import HttpTransport
-
-LOOK_AHEAD = 64
-
-_Item = TypeVar("_Item")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -73,34 +69,6 @@ class Parts:
     told: Tell | None = None
 
 
-class _LaneAtWork:
-    """A lane's asker, the requests that wait for it, and its workers."""
-
-    def __init__(self, asker: Asker) -> None:
-        self.asker = asker
-        self.requests, self.waiting = anyio.create_memory_object_stream[Request](LOOK_AHEAD)
-        self.workers = 0
-        self.has_reader = False
-
-    @property
-    def wants_worker(self) -> bool:
-        """Whether every worker is busy, nobody waits at the turnstile, and one more would be let through it.
-
-        After a refusal one more is wanted in any case, so that another unit can be the probe.
-        """
-        limiter, lane = self.asker.limiter, self.asker.limiter.lane
-        if limiter.waiting or self.workers - len(self.asker.napping) > lane.in_flight:
-            return False
-        return lane.pause.step > 0 or lane.in_flight < lane.cap(limiter.clock())
-
-    def lets_worker_go(self) -> bool:
-        """Whether the worker that asks is one more than may be in flight; it is struck off then."""
-        limiter, lane = self.asker.limiter, self.asker.limiter.lane
-        spare = self.workers - len(self.asker.napping) > lane.cap(limiter.clock()) and lane.pause.step == 0
-        self.workers -= spare
-        return spare
-
-
 class Loop:
     """One run over one input. `tally` and `lanes` may be read while it goes on."""
 
@@ -118,7 +86,7 @@ class Loop:
         )
         self._stopping = Stopping(parts.max_failed, answered_before=parts.earlier.answered)
         self._broken: BatchrunnerError | None = None
-        self._lanes: dict[str, _LaneAtWork] = {}
+        self._lanes: dict[str, LaneAtWork] = {}
         self._feeding = anyio.CancelScope()
         self._sending = anyio.CancelScope()
         self._keepers: TaskGroup
@@ -227,7 +195,7 @@ class Loop:
                     lane.has_reader = True
                     readers.start_soon(self._guarded, self._feed_one_lane, lane, row.number)
 
-    async def _feed_one_lane(self, lane: _LaneAtWork, first: int) -> None:
+    async def _feed_one_lane(self, lane: LaneAtWork, first: int) -> None:
         async for row in self._read(first):
             if lane.asker.stopped is not None:
                 return
@@ -243,7 +211,7 @@ class Loop:
             for row in batch:
                 yield row
 
-    def _lane_of(self, row: Row) -> _LaneAtWork | None:
+    def _lane_of(self, row: Row) -> LaneAtWork | None:
         """The row's lane, if it has been opened."""
         model = model_of(row, self._parts.arms[row.arm])
         return None if model is None else self._lanes.get(self._parts.lane_of(model))
@@ -268,7 +236,7 @@ class Loop:
             for model in models.values():
                 self._open_lane(model)
 
-    def _open_lane(self, model: str) -> _LaneAtWork:
+    def _open_lane(self, model: str) -> LaneAtWork:
         opened = self._parts.open_lane(model, self._keepers)
         opened.broken = self._break
         asker = Asker(
@@ -281,19 +249,19 @@ class Loop:
             others_wait=lambda: lane.waiting.statistics().current_buffer_used > 0,
             earlier=self._parts.earlier,
         )
-        lane = self._lanes[self._parts.lane_of(model)] = _LaneAtWork(asker)
+        lane = self._lanes[self._parts.lane_of(model)] = LaneAtWork(asker)
         self._add_worker(lane)
         return lane
 
-    def _add_worker(self, lane: _LaneAtWork) -> None:
+    def _add_worker(self, lane: LaneAtWork) -> None:
         if lane.wants_worker:
             lane.workers += 1
             self._workers.start_soon(self._work, lane)
 
-    async def _work(self, lane: _LaneAtWork) -> None:
+    async def _work(self, lane: LaneAtWork) -> None:
         with suppress(anyio.EndOfStream):
             while not lane.lets_worker_go():
-                request = await _take_over(lane.waiting)
+                request = await lane.next_request()
                 with suppress(SendingStoppedError):
                     await self._guarded(lane.asker.ask, request)
 
@@ -304,11 +272,3 @@ class Loop:
             if self._stopping.not_to_blame:  # they will be pending again
                 self._give_up_publishing()
         await self._recorder.record(entry, slot)
-
-
-async def _take_over(stream: MemoryObjectReceiveStream[_Item]) -> _Item:
-    """Receive without a round of the event loop where something waits."""
-    try:
-        return stream.receive_nowait()
-    except anyio.WouldBlock:
-        return await stream.receive()

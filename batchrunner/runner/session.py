@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import anyio
 import msgspec
@@ -21,21 +21,17 @@ from batchrunner.report.summary import ThisRun, Variant, this_run, variant_of
 from batchrunner.report.tally import Tally
 from batchrunner.runner.about import About, Ended, about_run, remember_about, remember_ending
 from batchrunner.runner.asking import Earlier, Patience
-from batchrunner.runner.drift import OnDrift
 from batchrunner.runner.ending import End, Ending
-from batchrunner.runner.folder import Resume, RunFolder, open_run_folder, scanned_before
-from batchrunner.runner.hooks import Hooks
+from batchrunner.runner.folder import RunFolder, open_run_folder, scanned_before
 from batchrunner.runner.lanes import LaneOpener
 from batchrunner.runner.loop import Loop, Parts
 from batchrunner.runner.preparing import Prepared, prepare
 from batchrunner.runner.published import outcomes
 from batchrunner.runner.publisher import Publisher
 from batchrunner.runner.publishing import PartedOutput
-from batchrunner.runner.retrying import Condition
-from batchrunner.runner.sampling import Sample
+from batchrunner.runner.settings import Settings
 from batchrunner.runner.signals import Signals
 from batchrunner.runner.spooling import keep
-from batchrunner.runner.stopping import MaxFailed
 from batchrunner.sink import prepare_output, write_output
 from batchrunner.store.bitmap import Bitmap
 from batchrunner.store.database import Totals
@@ -50,35 +46,6 @@ WAITING_FOR_COMMIT = 1024  # where nobody said how many may be in flight
 
 Show = Coroutine[Any, Any, None]
 Watch = Callable[[Loop, int, int], Show]
-
-
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run is told beside its job. `identity_url` stands for the base URL where that changes from run to run;
-    `arguments` are remembered, for others to go on with; failed units that meet every condition of `retry` are asked
-    again, none where it is None; `spool` is the input where that came from standard input, to be kept in the run
-    folder; `headers` go with every try; `hooks` are of the program that runs the job."""
-
-    run_dir: Path
-    state_dir: Path
-    limit: int | None = None
-    sample: Sample | None = None
-    resume: Resume = "auto"
-    overwrite: bool = False
-    ca_bundle: Path | None = None
-    allow_insecure_http: bool = False
-    max_outage_seconds: float = 900.0
-    identity_url: str | None = None
-    on_daily_limit: Literal["wait", "park"] = "park"
-    on_drift: OnDrift = "stop"
-    max_failed: MaxFailed = MaxFailed()
-    grace_seconds: float = 20.0
-    ignore_resume_at: bool = False
-    arguments: tuple[str, ...] = ()
-    retry: tuple[Condition, ...] | None = None
-    part_rows: int | None = None
-    spool: Path | None = None
-    headers: dict[str, str | Secret] = {}
-    hooks: Hooks = Hooks()
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,31 +68,12 @@ async def run_job(job: Job, settings: Settings, *, key: Secret, watch: Watch, si
 
     Raises BatchrunnerError for what stops a run before or beside its rows.
     """
-    check_base_url(job.gateway.base_url, allow_insecure_http=settings.allow_insecure_http)
-    in_parts = job.output_is_folder
-    if settings.part_rows is not None and not in_parts:
-        raise UsageError("--part-rows is for an output in parts: a folder, named with / at its end.")
-    if settings.sample is not None and in_parts:
-        raise UsageError("--sample makes an output in one file: name one, without / at its end.")
-    prepare_output(job.output_path, in_parts=in_parts)
-    identity_url = settings.identity_url or job.gateway.base_url
-    refuse_network(settings.run_dir, "--run-dir")
-    refuse_network(settings.state_dir, "--state-dir")
-    known = None if settings.resume == "never" else scanned_before(settings.run_dir)
-    prepared = await to_thread.run_sync(
-        lambda: prepare(
-            job,
-            limit=settings.limit,
-            sample=settings.sample,
-            base_url=identity_url,
-            known=known,
-            make=settings.hooks.request,
-        )
-    )
+    _check(job, settings)
+    prepared = await to_thread.run_sync(_prepared, job, settings)
     opened = open_run_folder(
         settings.run_dir,
         output=job.output_path,
-        in_parts=in_parts,
+        in_parts=job.output_is_folder,
         resume=settings.resume,
         overwrite=settings.overwrite,
     )
@@ -147,6 +95,30 @@ async def run_job(job: Job, settings: Settings, *, key: Secret, watch: Watch, si
             )
             result = await run.to_its_end(key, watch, write=parts.finish if parts else run.write_file)
         return msgspec.structs.replace(result, reopened=reopened)
+
+
+def _check(job: Job, settings: Settings) -> None:
+    """UsageError for what can be told before the input is read."""
+    check_base_url(job.gateway.base_url, allow_insecure_http=settings.allow_insecure_http)
+    in_parts = job.output_is_folder
+    if settings.part_rows is not None and not in_parts:
+        raise UsageError("--part-rows is for an output in parts: a folder, named with / at its end.")
+    if settings.sample is not None and in_parts:
+        raise UsageError("--sample makes an output in one file: name one, without / at its end.")
+    prepare_output(job.output_path, in_parts=in_parts)
+    refuse_network(settings.run_dir, "--run-dir")
+    refuse_network(settings.state_dir, "--state-dir")
+
+
+def _prepared(job: Job, settings: Settings) -> Prepared:
+    return prepare(
+        job,
+        limit=settings.limit,
+        sample=settings.sample,
+        base_url=settings.identity_url or job.gateway.base_url,
+        known=None if settings.resume == "never" else scanned_before(settings.run_dir),
+        make=settings.hooks.request,
+    )
 
 
 class _Run(msgspec.Struct, frozen=True, kw_only=True):

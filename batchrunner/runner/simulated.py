@@ -3,22 +3,23 @@
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from batchrunner.errors import StorageError
-from batchrunner.job.schema import LimitsTable
+from batchrunner.job.load import with_options
+from batchrunner.job.schema import Job, LimitsTable
+from batchrunner.job.words import SHORT_NAMES
 
 SIMULATED_MODEL = "simulated/model"
 LATENCY_SECONDS = "0.3"
 LATENCY_SPREAD = "0.3"
-_OPTIONS = {
-    "requests_per_second": "--rps",
-    "requests_per_minute": "--rpm",
-    "requests_per_day": "--rpd",
-    "tokens_per_second": "--tps",
-    "tokens_per_minute": "--tpm",
-    "tokens_per_day": "--tpd",
-}
+
+
+@contextmanager
+def gateway_of(job: Job, *, simulate: bool) -> Iterator[Job]:
+    """The job, to be asked of its gateway, or of a simulated one while the block lasts."""
+    with simulated_gateway(job.limits) if simulate else nullcontext(job.gateway.base_url) as base_url:
+        yield with_options(job, {"gateway": {"base_url": base_url}})
 
 
 @contextmanager
@@ -29,10 +30,10 @@ def simulated_gateway(limits: LimitsTable) -> Iterator[str]:
     """
     command = [sys.executable, "-m", "batchrunner", "simulate", "--port", "0", "--until-stdin-closes"]
     command += ["--latency", LATENCY_SECONDS, "--latency-spread", LATENCY_SPREAD, "--auth-scheme", "any"]
-    for name, option in _OPTIONS.items():
+    for option, name in SHORT_NAMES.items():
         amount = getattr(limits, name)
         if amount is not None:
-            command += [option, str(amount)]
+            command += [f"--{option}", str(amount)]
     if limits.token_accounting == "upfront":
         command += ["--token-accounting", "upfront"]
     with subprocess.Popen(  # noqa: S603 - our own command, no shell

@@ -12,8 +12,14 @@ from batchrunner.runner.session import Result
 from batchrunner.sink import write_summary
 
 
-def summary_of(job: Job, result: Result) -> Summary:
-    """The run as its summary."""
+def kept_summary(job: Job, result: Result) -> Summary:
+    """The summary of a run that has ended, written beside its output."""
+    summary = _summary_of(job, result)
+    _write_beside(job.output_path, summary)
+    return summary
+
+
+def _summary_of(job: Job, result: Result) -> Summary:
     ending, totals = result.ending, result.totals
     return Summary(
         output=str(job.output_path),
@@ -37,7 +43,6 @@ def summary_of(job: Job, result: Result) -> Summary:
     )
 
 
-def write_beside(output: Path, summary: Summary) -> None:
-    """Write the summary beside the output."""
+def _write_beside(output: Path, summary: Summary) -> None:
     content = msgspec.json.format(msgspec.json.encode(summary)) + b"\n"
     write_summary(output.with_name(output.name + ".summary.json"), content)

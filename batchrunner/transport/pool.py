@@ -46,21 +46,33 @@ class Pool:
     async def post(self, content: bytes, may_write: MayWrite) -> WireReply:
         """POST the content. Raises WireError, or NotWrittenError where `may_write` says no, asked when the
         connection stands."""
-        connection = self._take() or await self._dialed()
+        connection = await self._ready(may_write)
         try:
-            if not may_write():
-                raise NotWrittenError
-            request = b"%bContent-Length: %d\r\n\r\n%b" % (self._head, len(content), content)
-            return await connection.exchange(request, timeout_seconds=self._timeout_seconds)
+            return await connection.exchange(self._whole(content), timeout_seconds=self._timeout_seconds)
         finally:
-            if connection.is_open:
-                connection.idle_since = time.monotonic()
-                self._idle.append(connection)
+            self._put_back(connection)
 
     def close(self) -> None:
         """Close every connection."""
         for connection in list(self._open):
             connection.close()
+
+    async def _ready(self, may_write: MayWrite) -> Connection:
+        """A connection that stands, and may be written to now."""
+        connection = self._take() or await self._dialed()
+        if not may_write():
+            self._put_back(connection)
+            raise NotWrittenError
+        return connection
+
+    def _whole(self, content: bytes) -> bytes:
+        """The request with this content."""
+        return b"%bContent-Length: %d\r\n\r\n%b" % (self._head, len(content), content)
+
+    def _put_back(self, connection: Connection) -> None:
+        if connection.is_open:
+            connection.idle_since = time.monotonic()
+            self._idle.append(connection)
 
     def _take(self) -> Connection | None:
         """The connection that was used last, if there is one that stands; those that were idle for long are closed."""

@@ -1,6 +1,5 @@
 """One try whose answer is streamed; see streamed for how it is read."""
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -20,17 +19,12 @@ class StreamingPool(Pool):
 
     async def stream(self, content: bytes, may_write: MayWrite, fold: Folding) -> Streamed:
         """POST the content and fold what comes; raises as `post` does."""
-        connection = self._take() or await self._dialed()
+        connection = await self._ready(may_write)
         assert isinstance(connection, StreamingConnection)  # noqa: S101 - this pool has no others
         try:
-            if not may_write():
-                raise NotWrittenError
-            request = b"%bContent-Length: %d\r\n\r\n%b" % (self._head, len(content), content)
-            return await connection.stream(request, fold, silence_seconds=self._timeout_seconds)
+            return await connection.stream(self._whole(content), fold, silence_seconds=self._timeout_seconds)
         finally:
-            if connection.is_open:
-                connection.idle_since = time.monotonic()
-                self._idle.append(connection)
+            self._put_back(connection)
 
 
 class StreamingTransport(HttpTransport):

@@ -1,0 +1,43 @@
+"""What a run is told beside its job."""
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from batchrunner.runner.drift import OnDrift
+from batchrunner.runner.folder import Resume
+from batchrunner.runner.hooks import Hooks
+from batchrunner.runner.retrying import Condition
+from batchrunner.runner.sampling import Sample
+from batchrunner.runner.stopping import MaxFailed
+from batchrunner.transport.secret import Secret
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """`identity_url` stands for the base URL where that changes from run to run;
+    `arguments` are remembered, for others to go on with; failed units that meet every condition of `retry` are asked
+    again, none where it is None; `spool` is the input where that came from standard input, to be kept in the run
+    folder; `headers` go with every try; `hooks` are of the program that runs the job."""
+
+    run_dir: Path
+    state_dir: Path
+    limit: int | None = None
+    sample: Sample | None = None
+    resume: Resume = "auto"
+    overwrite: bool = False
+    ca_bundle: Path | None = None
+    allow_insecure_http: bool = False
+    max_outage_seconds: float = 900.0
+    identity_url: str | None = None
+    on_daily_limit: Literal["wait", "park"] = "park"
+    on_drift: OnDrift = "stop"
+    max_failed: MaxFailed = MaxFailed()
+    grace_seconds: float = 20.0
+    ignore_resume_at: bool = False
+    arguments: tuple[str, ...] = ()
+    retry: tuple[Condition, ...] | None = None
+    part_rows: int | None = None
+    spool: Path | None = None
+    headers: dict[str, str | Secret] = {}
+    hooks: Hooks = Hooks()

@@ -19,8 +19,8 @@ from batchrunner.store.marks import Marks
 from batchrunner.store.rows import Entry, ended_unit
 
 _NAMED = 20
-_ENOUGH = 16  # entries: a commit costs as much as a row's whole way
-_GATHER_SECONDS = 0.01  # where they come more slowly than that
+_ENOUGH = 128  # entries: a commit costs as much as the whole way of a row
+_GATHER_SECONDS = 0.02  # where they come more slowly
 
 
 class _Marked(NamedTuple):
@@ -59,7 +59,7 @@ class Recorder:
         self._failing = False
         self._held: list[_Marked] = []
         self._most_waiting = waiting
-        self._enough = max(1, min(_ENOUGH, waiting // 2))
+        self._enough = max(1, min(_ENOUGH, waiting // 4))
         self._waiting: list[_Marked] = []
         self._closed = False
         self._come, self._taken = anyio.Event(), anyio.Event()

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from batchrunner.chat.reply import REFUSAL
-from batchrunner.records import Failure, Kind, Reply
+from batchrunner.records import REFUSAL, Failure, Kind, Reply
 
 if TYPE_CHECKING:
     import jsonschema_rs

@@ -163,6 +163,12 @@ def test_a_whole_conversation_may_be_a_template(bench: Bench, listener: Listener
         ('prompt = "b"\nrow_params = ["n"]', "samples"),
         ('prompt = "b"\nrow_params = ["messages"]', "no parameter"),
         ('prompt = "b"\nrow_params = ["stream"]', "stream"),
+        ('response_format = { type = "json_shema" }', 'the type "json_shema"; did you mean "json_schema"?'),
+        ("response_format = { schema = {} }", "response_format has no type"),
+        (
+            'tools = [{ function = { name = "f" } }]\ntool_choice = { function = { name = "g" } }',
+            'job.toml:6: request.tool_choice names the function "g"; request.tools has "f"',
+        ),
         ('prompt = "b"\nrow_params = ["system"]', 'system = "{{ system }}"'),
         ('row_params = ["seed"]\n[sweep]\nseed = [1]', "job.toml:5: request.row_params: [sweep] sets seed"),
         ('row_params = ["max_tokens"]\n[sweep]\nmax_completion_tokens = [9]', "[sweep] sets max_completion_tokens"),
@@ -332,6 +338,15 @@ def test_a_parameter_that_no_row_sets_is_told_where_later_rows_may(bench: Bench,
     assert "seed" not in told.stderr
     assert len(listener.bodies) == 2
     assert bench.run("job.toml", "-q", "--base-url", listener.base_url).stderr == ""
+
+
+def test_a_parameter_whose_name_is_nearly_another_s_is_told(bench: Bench, listener: Listener) -> None:
+    bench.write("in.jsonl", {"prompt": "a"})
+    table = "params = { max_token = 5, top_k = 3, min_tokens = 1, own_one = 1 }"
+    told = bench.run(job(bench, table), "--base-url", listener.base_url).stderr
+    assert told.count("warning") == 1
+    assert "batchrunner: warning: the parameter 'max_token' is sent as it is; did you mean 'max_tokens'?" in told
+    assert listener.bodies[0]["max_token"] == 5
 
 
 def test_an_empty_cell_of_a_table_sets_nothing(bench: Bench, listener: Listener) -> None:

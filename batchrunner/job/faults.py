@@ -75,6 +75,17 @@ def _faults_of_request(request: RequestTable) -> Iterator[Fault]:
             yield Fault(("request", key), "is empty: leave it out, or say what it is")
     yield from _faults_of_messages(request)
     yield from _faults_of_params(request.params)
+    yield from _faults_of_tools(request)
+
+
+def _faults_of_tools(request: RequestTable) -> Iterator[Fault]:
+    choice = request.tool_choice
+    chosen = choice.get("function") if isinstance(choice, dict) else None
+    functions = [tool.get("function") for tool in request.tools]
+    names = [function.get("name") for function in functions if isinstance(function, dict)]
+    if names and isinstance(chosen, dict) and chosen.get("name") not in names:
+        words = f"names the function {shown(chosen.get('name'))}; request.tools has {', '.join(map(shown, names))}"
+        yield Fault(("request", "tool_choice"), words)
 
 
 def _faults_of_row_params(job: Job) -> Iterator[Fault]:

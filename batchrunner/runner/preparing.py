@@ -8,6 +8,7 @@ import msgspec
 from batchrunner.chat.request import RequestSettings
 from batchrunner.chat.shapes import with_seed_of
 from batchrunner.errors import InputError, UsageError
+from batchrunner.job.parameters import misspelt
 from batchrunner.job.schema import Job
 from batchrunner.job.sweep import Arm, arms_of, swept_in
 from batchrunner.records import Row
@@ -151,7 +152,10 @@ def prepare(
         sample=sample,
         chosen=None if sample is None else sample.chosen(rows),
         identity=identity_of(job, scanned.fingerprint, base_url) | _identity_of(make),
-        warnings=tuple(warnings_of_row_params(job.request.row_params, opened, first)),
+        warnings=(
+            *warnings_of_row_params(job.request.row_params, opened, first),
+            *misspelt([*job.request.params, *job.request.row_params, *job.sweep]),
+        ),
     )
 
 

@@ -11,6 +11,10 @@ from typing import Any
 
 import msgspec
 
+REFUSAL = "refusal"  # the finish reason of an answer that is a refusal; gateways say `stop`
+FINISH_REASONS = ("stop", "length", "tool_calls", "function_call", "content_filter", REFUSAL)
+SAME_PARAMETER = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}  # two names of one
+
 
 class Kind(StrEnum):
     """What went wrong with a try or a row: the `error.kind` of the output. Ordered from the row outwards."""

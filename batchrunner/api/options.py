@@ -1,6 +1,7 @@
 """What `run` and `Runner` are told in Python, as a job and the settings of its run."""
 
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypedDict
@@ -153,7 +154,9 @@ def settings_of(job: Job, options: Options) -> Settings:
         on_daily_limit=job.run.on_daily_limit or "park",
         sample=_sample(options),
         max_failed=_most_failed(options.get("max_failed", 0.05)),
-        hooks=Hooks(request=options.get("request"), accept=options.get("accept"), heeds_signals=False),
+        hooks=Hooks(
+            request=options.get("request"), accept=options.get("accept"), warn=warnings.warn, heeds_signals=False
+        ),
         **said,
     )
 

@@ -8,10 +8,9 @@ from typing import Any
 
 import msgspec
 
-from batchrunner.records import Failure, HttpReply, Kind, Reply, Usage
+from batchrunner.records import REFUSAL, Failure, HttpReply, Kind, Reply, Usage
 
 LONGEST_MESSAGE = 500
-REFUSAL = "refusal"  # the finish reason of an answer that is a refusal; gateways say `stop`
 _LARGEST_COUNT = 2**31
 _REQUEST_ID_HEADERS = ("x-request-id", "x-baseten-request-id", "request-id")
 

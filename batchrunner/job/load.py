@@ -42,7 +42,7 @@ def job_of(sheet: Sheet, profiles: Sheet | None) -> Job:
     """The job that a sheet says. `profiles` are needed where it names one."""
     name = sheet.tables.get("gateway")
     if not isinstance(name, str):
-        return _checked(_known(sheet, sheet.tables), sheet)
+        return _with_places(_checked(_known(sheet, sheet.tables), sheet), sheet)
     below = profile(name, profiles or Sheet(name="the profiles"), sheet)
     common = _known(below, below.tables)
     _checked({"input": "-"} | common, below)
@@ -51,7 +51,7 @@ def job_of(sheet: Sheet, profiles: Sheet | None) -> Job:
     both = merged(common, own)
     if "limits" in common:
         both["limits"]["of_profile"] = list(common["limits"]["models"])
-    return _checked(both, sheet, below)
+    return _with_places(_checked(both, sheet, below), sheet)
 
 
 def with_options(job: Job, options: Mapping[str, Mapping[str, Any]]) -> Job:
@@ -103,6 +103,10 @@ def _checked(tables: dict[str, Any], *sheets: Sheet) -> Job:
         raise nearest(sheets, place).wrong(place, words)
     gateway = msgspec.structs.replace(job.gateway, base_url=job.gateway.base_url.rstrip("/"))
     return msgspec.structs.replace(job, gateway=gateway, request=_with_stream(job.request))
+
+
+def _with_places(job: Job, sheet: Sheet) -> Job:
+    return msgspec.structs.replace(job, places=sheet.templates())
 
 
 def _with_stream(request: RequestTable) -> RequestTable:

@@ -12,7 +12,7 @@ BASE_URL = "https://inference.baseten.co/v1"
 STANDARD_INPUT = "-"
 _GLOB_SIGNS = frozenset("*?[")
 KEY_VARIABLES = ("BATCHRUNNER_API_KEY", "BASETEN_API_KEY")
-NO_KEYS = frozenset(("models", "of_profile"))  # fields that no file says by their names
+NO_KEYS = frozenset(("models", "of_profile", "places"))  # fields that no file says by their names
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -132,6 +132,7 @@ class Job(Table, frozen=True):
     retry: Retry = Retry()
     run: RunTable = RunTable()
     sweep: dict[str, Any] = {}  # see job/sweep
+    places: dict[str, str] = {}  # where its templates stand in the job file, by their texts
 
     @property
     def output_path(self) -> Path:

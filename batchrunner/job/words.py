@@ -195,5 +195,5 @@ def _deeper(value: dict[str, Any]) -> list[str]:
 def _homes() -> dict[str, set[str]]:
     """Where keys stand."""
     tables = {name: kind for name, kind in _types(Job).items() if isinstance(kind, type) and issubclass(kind, Table)}
-    homes = {"above the first table": set(Job.__struct_fields__) - set(tables)}
+    homes = {"above the first table": set(Job.__struct_fields__) - set(tables) - NO_KEYS}
     return homes | {f"in [{name}]": set(table.__struct_fields__) - NO_KEYS for name, table in tables.items()}

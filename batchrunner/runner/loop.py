@@ -186,14 +186,13 @@ class Loop:
             if request is None:
                 continue
             lane = self._lanes.get(self._parts.lane_of(request.model)) or self._open_lane(request.model)
-            try:
-                lane.requests.send_nowait(request)
-            except anyio.WouldBlock:
-                if len(self._lanes) == 1:
-                    await lane.requests.send(request)
-                else:
-                    lane.has_reader = True
-                    readers.start_soon(self._guarded, self._feed_one_lane, lane, row.number)
+            if lane.offer(request):
+                continue
+            if len(self._lanes) == 1:
+                await lane.hand(request)
+            else:
+                lane.has_reader = True
+                readers.start_soon(self._guarded, self._feed_one_lane, lane, row.number)
 
     async def _feed_one_lane(self, lane: LaneAtWork, first: int) -> None:
         async for row in self._read(first):
@@ -202,7 +201,7 @@ class Loop:
             if self._lane_of(row) is lane:
                 request = await self._compose(row)
                 if request is not None:
-                    await lane.requests.send(request)
+                    await lane.hand(request)
 
     async def _read(self, first: int) -> AsyncIterator[Row]:
         """The units from number `first` on that have not ended, each as its row."""
@@ -249,7 +248,7 @@ class Loop:
             others_wait=lambda: lane.waiting.statistics().current_buffer_used > 0,
             earlier=self._parts.earlier,
         )
-        lane = self._lanes[self._parts.lane_of(model)] = LaneAtWork(asker)
+        lane = self._lanes[self._parts.lane_of(model)] = LaneAtWork(asker, among=self._lanes)
         self._add_worker(lane)
         return lane
 

@@ -70,6 +70,9 @@ async def run_job(job: Job, settings: Settings, *, key: Secret, watch: Watch, si
     """
     _check(job, settings)
     prepared = await to_thread.run_sync(_prepared, job, settings)
+    if (warn := settings.hooks.warn) is not None:
+        for words in prepared.warnings:
+            warn(words)
     opened = open_run_folder(
         settings.run_dir,
         output=job.output_path,

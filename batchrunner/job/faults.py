@@ -12,11 +12,12 @@ import msgspec
 from batchrunner.job.headers import VARIABLE, faults_of_headers
 from batchrunner.job.lines import Place
 from batchrunner.job.reset import parse_reset
-from batchrunner.job.schema import Gateway, Job, LimitsTable, RequestTable, Retry
+from batchrunner.job.schema import Gateway, Job, LimitsTable, ModelPrices, PricesTable, RequestTable, Retry
 from batchrunner.job.secrets import ADVICE, is_secret_name, shown
 from batchrunner.job.sweep import faults_of_sweep
 
 LARGEST_LIMIT = 10**15
+LARGEST_PRICE = 10**9
 _DEEPEST = 60  # of what a request may nest, 64, the rest is around the parameters
 _LARGEST_INTEGER = 2**63 - 1
 _NO_ROW_PARAMS = {
@@ -44,6 +45,7 @@ def faults(job: Job) -> Iterator[Fault]:
     yield from _faults_of_request(job.request)
     yield from _faults_of_limits(job.limits)
     yield from _faults_of_retry(job.retry)
+    yield from _faults_of_prices(job.prices)
     for place, words in faults_of_sweep(job.sweep):
         yield Fault(place, words)
 
@@ -127,6 +129,22 @@ def _faults_of_retry(retry: Retry) -> Iterator[Fault]:
 
     if retry.invalid_answers < 0:
         yield Fault(("retry", "invalid_answers"), f"= {retry.invalid_answers} is less than 0")
+
+
+def _faults_of_prices(prices: PricesTable) -> Iterator[Fault]:
+    tables: dict[Place, ModelPrices] = {
+        ("prices",): prices,
+        **{("prices", name): own for name, own in prices.models.items()},
+    }
+    for place, table in tables.items():
+        if not str(place[-1]).strip():
+            yield Fault(place, "is no model: its name is empty")
+        for key in ModelPrices.__struct_fields__:
+            price = getattr(table, key)
+            if price is not None and not 0 <= price <= LARGEST_PRICE:
+                yield Fault(
+                    (*place, key), f"= {shown(price)} is no price: say what a million tokens cost, 0.60 for instance"
+                )
 
 
 def _faults_of_limits(limits: LimitsTable) -> Iterator[Fault]:

@@ -101,6 +101,29 @@ class LimitsTable(Amounts, frozen=True):
         return parse_reset(self.daily_reset)
 
 
+class ModelPrices(Table, frozen=True):
+    """What a million tokens cost; None is not known. `cached`: prompt tokens that the gateway had in its cache; where
+    nobody says what they cost they cost what others do."""
+
+    prompt: float | None = None
+    cached: float | None = None
+    completion: float | None = None
+
+
+class PricesTable(ModelPrices, frozen=True):
+    """The prices of every model. `models` holds the tables within this one, `[prices."acme/small"]`, by their models'
+    names; what these do not say is as for every model."""
+
+    models: dict[str, ModelPrices] = {}
+
+    def for_model(self, model: str) -> ModelPrices:
+        """The prices of one model."""
+        own, common = self.models.get(model, ModelPrices()), self
+        names = ModelPrices.__struct_fields__
+        said = {name: getattr(own, name) if getattr(own, name) is not None else getattr(common, name) for name in names}
+        return ModelPrices(**said)
+
+
 class Retry(Table, frozen=True):
     """How often and how long one unit is tried. Times in seconds. `invalid_answers`: further tries for an answer that
     is not what was asked for; `tell_errors`: and the model is told what was wrong; `fail_on`: finish reasons."""
@@ -131,6 +154,7 @@ class Job(Table, frozen=True):
     limits: LimitsTable = LimitsTable()
     retry: Retry = Retry()
     run: RunTable = RunTable()
+    prices: PricesTable = PricesTable()
     sweep: dict[str, Any] = {}  # see job/sweep
 
     @property

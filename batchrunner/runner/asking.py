@@ -17,11 +17,12 @@ from batchrunner.chat.verdict import LaneHistory, UnitHistory, Verdict, judge
 from batchrunner.limits.hints import DAILY_SECONDS, Refusal
 from batchrunner.limits.in_flight import Lease
 from batchrunner.limits.limiter import SendingStoppedError
-from batchrunner.records import Failure, HttpReply, Kind, Request, Usage
+from batchrunner.records import Failure, HttpReply, Kind, Request
 from batchrunner.runner.charged import Settled, backoff_seconds, gets_another, result_of
 from batchrunner.runner.ending import End, Ending
 from batchrunner.runner.lanes import OpenLane
 from batchrunner.runner.learning import Learning
+from batchrunner.runner.money import Purse
 from batchrunner.runner.outcome import Came, answered, failed, failed_after, read
 from batchrunner.store.marks import Marks
 from batchrunner.store.rows import Entry
@@ -37,26 +38,20 @@ _STOPPING = {Kind.REFUSED: End.REFUSED, Kind.BILLING: End.REFUSED, Kind.REDIRECT
 class Patience(msgspec.Struct, frozen=True, kw_only=True):
     """How long to go on. `attempts`: charged tries of a unit; `max_outage_seconds`: of a silent gateway;
     `waits_for_quota`: a lane whose daily quota is gone waits for the reset instead of stopping; `invalid_answers`:
-    further tries for an answer that is not what was asked for; `tells_errors`: and the model is told why."""
+    further tries for an answer that is not what was asked for; `tells_errors`: and the model is told why;
+    `answered_before`: earlier runs of this output had answers."""
 
     attempts: int = 6
     invalid_answers: int = 2
     tells_errors: bool = False
     max_outage_seconds: float = 900.0
     waits_for_quota: bool = False
-
-
-class Earlier(msgspec.Struct, frozen=True, kw_only=True):
-    """What earlier runs of this output left: whether any unit was answered, and what rejected answers used, by the
-    numbers of units that have not ended; this run adds its own to that."""
-
-    answered: bool
-    paid: dict[int, Usage]
+    answered_before: bool = False
 
 
 class Asker:
     """One lane at work. `record` takes each try and outcome; `admitted` is told of each lease; `others_wait`: whether
-    there are units that were never sent; `earlier`: what earlier runs left.
+    there are units that were never sent; `purse`: what units pay from.
 
     `stopped` says why the lane asks no more, `trouble` why it paused last."""
 
@@ -70,7 +65,7 @@ class Asker:
         record: Record,
         admitted: Callable[[], None],
         others_wait: Callable[[], bool],
-        earlier: Earlier,
+        purse: Purse,
     ) -> None:
         self.opened = opened
         self.limiter = opened.limiter
@@ -84,7 +79,7 @@ class Asker:
         self._record = record
         self._admitted = admitted
         self._others_wait = others_wait
-        self._earlier = earlier
+        self._purse = purse
         self._history = LaneHistory()
         self._learning = Learning(opened)
 
@@ -109,11 +104,11 @@ class Asker:
             settled, attempts = await self._try_again(request, unit, settled)
         attempts += unit.reasked
         outcome = (answered if settled.verdict is None else failed_after)(request, settled.came, attempts)
-        paid = self._earlier.paid.pop(request.number, None)
+        paid = self._purse.close(request.number, outcome)
         if paid is not None:
-            outcome = msgspec.structs.replace(outcome, usage=paid.plus(outcome.usage))
-        number = request.number
-        await self._record(Entry(settled.came.as_try(number), outcome, request.digest, number), settled.slot)
+            outcome = msgspec.structs.replace(outcome, usage=paid.usage, cost=paid.cost)
+        entry = Entry(settled.came.as_try(request), outcome, request.digest, request.number)
+        await self._record(entry, settled.slot)
 
     async def _try_again(self, request: Request, unit: UnitHistory, first: Settled) -> tuple[Settled, int]:
         """Further charged tries, with `first` as tenacity's first attempt. The last one, and how many."""
@@ -181,7 +176,8 @@ class Asker:
             self._marks.clear(slot)
             return None
         now = limiter.clock()
-        came = read(brought, sent_at=sent_at, latency_s=now - lease.taken_at, check=request.check)
+        price = self._purse.price_of(request.model)
+        came = read(brought, sent_at=sent_at, latency_s=now - lease.taken_at, check=request.check, price=price)
         self._learning.take_in(request, lease, came, now)
         if isinstance(brought, HttpReply):
             self._learning.listen(brought, now)
@@ -225,7 +221,7 @@ class Asker:
     def _give_up(self, came: Came, unit: UnitHistory) -> Verdict:
         """The outage has outlasted our patience: the lane stops, unless what is left may be the cause itself."""
         assert came.failure is not None  # noqa: S101 - asked of failures only
-        answered = self._history.succeeded or self._earlier.answered
+        answered = self._history.succeeded or self._patience.answered_before
         if answered and not self._others_wait() and unit.may_be_the_cause(came.failure, self._patience.attempts):
             return Verdict.FAIL
         self.stop(_ending(End.UNREACHABLE, came))
@@ -263,10 +259,8 @@ class Asker:
             self.stop(Ending(end=End.PARKED, message=f"{End.PARKED}: {words}", resume_at=back_at))
 
     async def _record_rejected(self, request: Request, settled: Settled) -> None:
-        used = settled.came.usage
-        if used is not None:
-            self._earlier.paid[request.number] = used.plus(self._earlier.paid.get(request.number))
-        await self._record(Entry(settled.came.as_try(request.number)), settled.slot)
+        self._purse.pay(request.number, settled.came.paid)
+        await self._record(Entry(settled.came.as_try(request)), settled.slot)
 
 
 def _ending(end: End, came: Came) -> Ending:

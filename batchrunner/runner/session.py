@@ -20,11 +20,12 @@ from batchrunner.report.bounds import LaneUse
 from batchrunner.report.summary import ThisRun, Variant, this_run, variant_of
 from batchrunner.report.tally import Tally
 from batchrunner.runner.about import About, Ended, about_run, remember_about, remember_ending
-from batchrunner.runner.asking import Earlier, Patience
+from batchrunner.runner.asking import Patience
 from batchrunner.runner.ending import End, Ending
 from batchrunner.runner.folder import RunFolder, open_run_folder, scanned_before
 from batchrunner.runner.lanes import LaneOpener
 from batchrunner.runner.loop import Loop, Parts
+from batchrunner.runner.money import Purse, finder_of
 from batchrunner.runner.preparing import Prepared, prepare
 from batchrunner.runner.published import outcomes
 from batchrunner.runner.publisher import Publisher
@@ -37,7 +38,6 @@ from batchrunner.store.bitmap import Bitmap
 from batchrunner.store.database import Totals
 from batchrunner.store.mounts import refuse_network
 from batchrunner.store.room import check_room, no_room
-from batchrunner.store.summing import DayUsage
 from batchrunner.transport.http import HttpTransport, check_base_url
 from batchrunner.transport.secret import Secret
 from batchrunner.transport.streaming import StreamingTransport
@@ -55,7 +55,6 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     ending: Ending
     total: int
     totals: Totals
-    usage_by_day: dict[str, DayUsage]
     in_doubt: int
     this_run: ThisRun
     variants: list[Variant]
@@ -149,7 +148,6 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
             ending=ending,
             total=self.prepared.asked,
             totals=totals,
-            usage_by_day=totals.by_day,
             in_doubt=folder.in_doubt,
             this_run=this_run(tally, time.monotonic() - began, lanes),
             variants=await to_thread.run_sync(self._variants),
@@ -217,12 +215,13 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
                 tells_errors=self.job.retry.tell_errors,
                 max_outage_seconds=self.settings.max_outage_seconds,
                 waits_for_quota=self.settings.on_daily_limit == "wait",
+                answered_before=self.folder.store.holds_answers(),
             ),
             lane_of=lanes.lane_of,
             open_lane=lanes.open,
             rows=lambda skip: self.prepared.units(skip, self.prepared.rows),
             ended=done,
-            earlier=Earlier(answered=self.folder.store.holds_answers(), paid=self.folder.store.paid_for_pending()),
+            purse=Purse(price_of=finder_of(self.job.prices), paid=self.folder.store.paid_for_pending()),
             max_failed=self.settings.max_failed,
             no_room=lambda: no_room(self.settings.run_dir, self.job.output_path.parent),
             grace_seconds=self.settings.grace_seconds,

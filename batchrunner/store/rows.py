@@ -45,4 +45,6 @@ def try_row(one: Try) -> tuple[object, ...]:
         usage.cached_tokens,
         usage.reasoning_tokens,
         one.finish_reason,
+        one.model,
+        one.cost,
     )

@@ -174,7 +174,8 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
 
 class Try(msgspec.Struct, frozen=True, kw_only=True):
     """One request that was sent, whatever came of it. `failure` is None where it was answered; `model` is the one that
-    was asked, `cost` None where nobody knows it."""
+    was asked, `cost` None where nobody knows it. Where nobody knows what it used, `most_prompt_tokens` and
+    `most_completion_tokens` are the most that it can have, if that is known."""
 
     number: int
     sent_at: float
@@ -184,6 +185,8 @@ class Try(msgspec.Struct, frozen=True, kw_only=True):
     finish_reason: str | None = None
     model: str | None = None
     cost: float | None = None
+    most_prompt_tokens: int | None = None
+    most_completion_tokens: int | None = None
 
 
 class ErrorColumn(msgspec.Struct, frozen=True, kw_only=True):

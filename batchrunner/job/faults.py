@@ -4,7 +4,7 @@ contradicts itself. Found before anything is sent."""
 import math
 import re
 from collections.abc import Iterator, Mapping
-from datetime import date, time
+from datetime import date, datetime, time
 from typing import Any, NamedTuple
 
 import msgspec
@@ -12,9 +12,10 @@ import msgspec
 from batchrunner.job.headers import VARIABLE, faults_of_headers
 from batchrunner.job.lines import Place
 from batchrunner.job.reset import parse_reset
-from batchrunner.job.schema import Gateway, Job, LimitsTable, ModelPrices, PricesTable, RequestTable, Retry
+from batchrunner.job.schema import Gateway, Job, LimitsTable, ModelPrices, PricesTable, RequestTable, Retry, RunTable
 from batchrunner.job.secrets import ADVICE, is_secret_name, shown
 from batchrunner.job.sweep import faults_of_sweep
+from batchrunner.job.times import parse_until
 
 LARGEST_LIMIT = 10**15
 LARGEST_PRICE = 10**9
@@ -45,6 +46,7 @@ def faults(job: Job) -> Iterator[Fault]:
     yield from _faults_of_request(job.request)
     yield from _faults_of_limits(job.limits)
     yield from _faults_of_retry(job.retry)
+    yield from _faults_of_run(job.run)
     yield from _faults_of_prices(job.prices)
     for place, words in faults_of_sweep(job.sweep):
         yield Fault(place, words)
@@ -129,6 +131,26 @@ def _faults_of_retry(retry: Retry) -> Iterator[Fault]:
 
     if retry.invalid_answers < 0:
         yield Fault(("retry", "invalid_answers"), f"= {retry.invalid_answers} is less than 0")
+
+
+def _faults_of_run(run: RunTable) -> Iterator[Fault]:
+    try:
+        seconds = run.max_seconds
+        if seconds is not None and not 0 < seconds < math.inf:
+            yield Fault(("run", "max_duration"), f"= {shown(run.max_duration)} is no length of time above 0")
+    except ValueError as error:
+        yield Fault(("run", "max_duration"), f": {error}")
+    try:
+        if run.until is not None:
+            parse_until(run.until, datetime.now())  # noqa: DTZ005 - how it is written does not depend on it
+    except ValueError as error:
+        yield Fault(("run", "until"), f": {error}")
+    if run.budget_cost is not None and not 0 < run.budget_cost < math.inf:
+        yield Fault(("run", "budget_cost"), f"= {shown(run.budget_cost)} is no amount above 0")
+    if run.budget_tokens is not None and not 1 <= run.budget_tokens <= LARGEST_LIMIT:
+        yield Fault(
+            ("run", "budget_tokens"), f"= {shown(run.budget_tokens)} is not a number from 1 to {LARGEST_LIMIT:,}"
+        )
 
 
 def _faults_of_prices(prices: PricesTable) -> Iterator[Fault]:

@@ -7,6 +7,7 @@ import msgspec
 
 from batchrunner.errors import UsageError
 from batchrunner.job.reset import parse_reset
+from batchrunner.job.times import parse_duration
 
 BASE_URL = "https://inference.baseten.co/v1"
 STANDARD_INPUT = "-"
@@ -136,9 +137,25 @@ class Retry(Table, frozen=True):
 
 
 class RunTable(Table, frozen=True):
-    """How the run goes. Without `on_daily_limit` it waits where somebody watches and parks elsewhere."""
+    """How the run goes. Without `on_daily_limit` it waits where somebody watches and parks elsewhere. `until`,
+    `max_duration` (seconds, or a text such as "8h"): when sending stops; `budget_cost`, `budget_tokens`: what all runs
+    of the output may take together."""
 
     on_daily_limit: Literal["wait", "park"] | None = None
+    until: str | None = None
+    max_duration: float | str | None = None
+    budget_cost: float | None = None
+    budget_tokens: int | None = None
+
+    @property
+    def max_seconds(self) -> float | None:
+        """`max_duration` in seconds."""
+        return parse_duration(self.max_duration) if isinstance(self.max_duration, str) else self.max_duration
+
+    @property
+    def has_budget(self) -> bool:
+        """Whether it has any."""
+        return self.budget_cost is not None or self.budget_tokens is not None
 
 
 class Job(Table, frozen=True):

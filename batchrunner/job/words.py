@@ -22,10 +22,7 @@ SHORT_NAMES = {
     "tpd": "tokens_per_day",
 }
 _PARAMETERS = frozenset(("max_tokens", "max_completion_tokens", "temperature", "top_p", "stop", "seed", "tools"))
-_PLANNED: dict[Place, tuple[str, ...]] = {
-    (): ("keep",),
-    ("run",): ("until", "max_duration", "budget_cost", "budget_tokens"),
-}
+_PLANNED: dict[Place, tuple[str, ...]] = {(): ("keep",)}
 _PLACES = frozenset(
     ("overwrite", "part_rows", "run_dir", "state_dir", "api_key_file", "ca_bundle", "allow_insecure_http")
 )

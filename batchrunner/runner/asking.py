@@ -18,12 +18,13 @@ from batchrunner.limits.hints import DAILY_SECONDS, Refusal
 from batchrunner.limits.in_flight import Lease
 from batchrunner.limits.limiter import SendingStoppedError
 from batchrunner.records import Failure, HttpReply, Kind, Request
+from batchrunner.runner.budget import Sent
 from batchrunner.runner.charged import Settled, backoff_seconds, gets_another, result_of
 from batchrunner.runner.ending import End, Ending
 from batchrunner.runner.lanes import OpenLane
 from batchrunner.runner.learning import Learning
-from batchrunner.runner.money import Purse
 from batchrunner.runner.outcome import Came, answered, failed, failed_after, read
+from batchrunner.runner.purse import Purse
 from batchrunner.store.marks import Marks
 from batchrunner.store.rows import Entry
 from batchrunner.transport.http import HttpTransport
@@ -90,11 +91,8 @@ class Asker:
 
     async def ask(self, request: Request) -> None:
         """Ask until the unit has ended. SendingStoppedError leaves it pending."""
-        tokens = self._learning.least(request)
-        if tokens > self.limiter.lane.most_tokens:
-            counted = "prompt and max_tokens" if self.opened.table.token_accounting == "upfront" else "the prompt alone"
-            message = f"about {tokens:.0f} tokens ({counted}) are more than a whole window of the limit holds"
-            failure = Failure(kind=Kind.TOO_LARGE, message=message)
+        failure = self._unaskable(request)
+        if failure is not None:
             outcome = failed(request, failure, request, now=time.time())
             await self._record(Entry(outcome=outcome, digest=request.digest, unit=request.number), None)
             return
@@ -109,6 +107,17 @@ class Asker:
             outcome = msgspec.structs.replace(outcome, usage=paid.usage, cost=paid.cost)
         entry = Entry(settled.came.as_try(request), outcome, request.digest, request.number)
         await self._record(entry, settled.slot)
+
+    def _unaskable(self, request: Request) -> Failure | None:
+        """Why it can't be asked at all, whoever waits."""
+        tokens = self._learning.least(request)
+        if tokens > self.limiter.lane.most_tokens:
+            counted = "prompt and max_tokens" if self.opened.table.token_accounting == "upfront" else "the prompt alone"
+            message = f"about {tokens:.0f} tokens ({counted}) are more than a whole window of the limit holds"
+            return Failure(kind=Kind.TOO_LARGE, message=message)
+        gate = self._purse.gate
+        lack = None if gate is None else gate.lacks(request)
+        return None if lack is None else Failure(kind=Kind.INVALID_ROW, message=lack)
 
     async def _try_again(self, request: Request, unit: UnitHistory, first: Settled) -> tuple[Settled, int]:
         """Further charged tries, with `first` as tenacity's first attempt. The last one, and how many."""
@@ -140,14 +149,12 @@ class Asker:
 
     async def _try_once(self, request: Request, unit: UnitHistory) -> Settled:
         """One charged try: sent as often as the lane's limits or an outage turn it away, or its answers are invalid."""
-        asked = request
+        asked, gate = request, self._purse.gate
         while True:
-            lease = await self.limiter.admit(self._learning.estimate(asked))
-            self._admitted()
-            sent = await self._send(asked, lease)
+            sent = await (self._send(asked) if gate is None else gate.around(asked, self._send))
             if sent is None:
                 continue
-            came, slot = sent
+            came, slot, lease = sent
             verdict = self._judge(came, unit, lease)
             settled = Settled(came=came, slot=slot, verdict=verdict)
             if verdict in (None, Verdict.AGAIN, Verdict.FAIL):
@@ -160,11 +167,13 @@ class Asker:
             if verdict is Verdict.REASK and self._patience.tells_errors and came.reply and came.failure:
                 asked = corrected(request, came.reply, came.failure)
 
-    async def _send(self, request: Request, lease: Lease) -> tuple[Came, int] | None:
-        """What one try brought, and its mark; the lane has taken in what it says of tokens and latency.
+    async def _send(self, request: Request) -> Sent | None:
+        """What one try brought, its mark and its lease; the lane has taken in what it says of tokens and latency.
 
         None where nothing was sent: the connection was so long in coming that the lease had to be given up.
         """
+        lease = await self.limiter.admit(self._learning.estimate(request))
+        self._admitted()
         slot = self._marks.set(request.number)
         sent_at, limiter = time.time(), self.limiter
         try:
@@ -182,7 +191,7 @@ class Asker:
         if isinstance(brought, HttpReply):
             self._learning.listen(brought, now)
         limiter.wake()
-        return came, slot
+        return came, slot, lease
 
     def _judge(self, came: Came, unit: UnitHistory, lease: Lease) -> Verdict | None:
         """The verdict on a failed try, after the lane has taken it in; None for an answer."""

@@ -28,9 +28,9 @@ from batchrunner.runner.at_work import LaneAtWork
 from batchrunner.runner.ending import End, Ending, first_in_order
 from batchrunner.runner.hooks import Accept, Tell, judged
 from batchrunner.runner.lanes import OpenLane
-from batchrunner.runner.money import Purse
 from batchrunner.runner.outcome import failed
 from batchrunner.runner.publisher import Publisher
+from batchrunner.runner.purse import Purse
 from batchrunner.runner.recording import Recorder
 from batchrunner.runner.stopping import MaxFailed, Stopping
 from batchrunner.store.bitmap import Bitmap
@@ -87,6 +87,9 @@ class Loop:
             committed=parts.publisher.committed if parts.publisher else lambda _: None,
         )
         self._stopping = Stopping(parts.max_failed, answered_before=parts.patience.answered_before)
+        self._gate = parts.purse.gate
+        if self._gate is not None:
+            self._gate.used_up = self._stop_by_itself
         self._broken: BatchrunnerError | None = None
         self._lanes: dict[str, LaneAtWork] = {}
         self._feeding = anyio.CancelScope()
@@ -131,6 +134,8 @@ class Loop:
         self.ending = ending
         self._feeding.cancel()
         self._sending.deadline = anyio.current_time() + self._parts.grace_seconds
+        if self._gate is not None:
+            self._gate.close()
         for asker in self.askers:
             asker.stop(ending)
 

@@ -4,33 +4,13 @@ Pure. Prices are those of the model that was asked, whatever name the gateway an
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 
 from batchrunner.job.schema import ModelPrices, PricesTable
-from batchrunner.records import Outcome, Paid, Usage, money
+from batchrunner.records import Usage, money
 
 PriceOf = Callable[[str], ModelPrices | None]
 _A_MILLION = 1_000_000
-
-
-@dataclass(slots=True, kw_only=True)
-class Purse:
-    """What units pay from. `price_of` finds a model's prices; `paid` is what rejected answers used and cost, by the
-    numbers of units that have not ended, in this run and earlier ones."""
-
-    price_of: PriceOf
-    paid: dict[int, Paid]
-
-    def pay(self, number: int, paid: Paid | None) -> None:
-        """A try of a unit that goes on is over."""
-        if paid is not None:
-            self.paid[number] = paid.plus(self.paid.get(number, Paid()))
-
-    def close(self, number: int, outcome: Outcome) -> Paid | None:
-        """All that an ended unit paid; None where that is what its outcome says, which knows of the last try only."""
-        before = self.paid.pop(number, None)
-        return None if before is None else before.plus(Paid(usage=outcome.usage, cost=outcome.cost))
 
 
 def finder_of(prices: PricesTable) -> PriceOf:

@@ -29,6 +29,8 @@ from batchrunner.records import (
 from batchrunner.runner.money import cost_of
 
 Check = Callable[[Reply], Reply | Failure]
+MOST_BYTES_OF_A_CHAR = 4
+BYTES_AROUND = 1024  # what a body with images has beside texts
 _FULL = frozenset({503, 529})  # no capacity; other kinds of UNAVAILABLE may have come from a proxy half-way
 _NOT_COUNTED = UNPAID | {Kind.UNAVAILABLE}  # a 500 may have come after the tokens were counted
 
@@ -54,6 +56,7 @@ class Came(msgspec.Struct, frozen=True, kw_only=True):
 
     def as_try(self, request: Request) -> Try:
         """The row of the store's `tries`."""
+        is_bounded = not self.is_known and request.max_tokens is not None
         return Try(
             number=request.number,
             sent_at=self.sent_at,
@@ -63,6 +66,8 @@ class Came(msgspec.Struct, frozen=True, kw_only=True):
             finish_reason=self.reply.finish_reason if self.reply else None,
             model=request.model,
             cost=self.cost,
+            most_prompt_tokens=most_prompt_tokens(request) if is_bounded else None,
+            most_completion_tokens=request.max_tokens if is_bounded else None,
         )
 
     @property
@@ -84,6 +89,11 @@ class Came(msgspec.Struct, frozen=True, kw_only=True):
         if self.seen is not None:
             return None
         return 0 if self.failure is not None and self.failure.kind in _NOT_COUNTED else None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it is known what the gateway will want to be paid for it: a proxy's 502 tells nothing of that."""
+        return self.used_tokens is not None and (self.reply is not None or self.cost is not None)
 
 
 def read(
@@ -131,6 +141,12 @@ def read(
         hint_seconds=refusal.wait_seconds if refusal else retry_after_seconds(came.headers, came.body, now),
         gateway_time=gateway_time(came.headers, now),
     )
+
+
+def most_prompt_tokens(request: Request) -> int:
+    """The most tokens that a prompt can have: no token is less than a byte. Images and the like count as so much text
+    as `prompt_chars` has for them."""
+    return min(len(request.body), MOST_BYTES_OF_A_CHAR * request.prompt_chars + BYTES_AROUND)
 
 
 def _cost(reply: Reply, price: ModelPrices | None) -> float | None:

@@ -5,16 +5,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
-from batchrunner.chat.request import RequestSettings
+from batchrunner.chat.request import RequestSettings, compose
 from batchrunner.chat.shapes import with_seed_of
 from batchrunner.errors import InputError, UsageError
 from batchrunner.job.schema import Job
 from batchrunner.job.sweep import Arm, arms_of, swept_in
-from batchrunner.records import Row
+from batchrunner.records import Request, Row
 from batchrunner.runner.arms import KnownArm, known_arms
+from batchrunner.runner.budget import lacking
 from batchrunner.runner.drift import Drift, Recorded, compare
 from batchrunner.runner.hooks import MakeRequest, RemadeSource
 from batchrunner.runner.identity import identity_of
+from batchrunner.runner.money import finder_of
 from batchrunner.runner.phrasing import phrase
 from batchrunner.runner.sampling import Sample
 from batchrunner.sink.parts import part_name, suffix_of
@@ -22,6 +24,7 @@ from batchrunner.source import Source, open_source, takes_in
 from batchrunner.store.bitmap import Bitmap
 
 LOOKED_AT = 100
+_COMPOSED = 1000
 
 
 class Scanned(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,6 +137,7 @@ def prepare(
     settings = _settings(job, arms, first, base_url)
     _check_sweep(job, settings, first)
     _check_model(job, settings, first)
+    _check_budget(job, settings, first)
     version = source.version()
     scanned = _scanned(source, known)
     rows = scanned.rows if limit is None else min(scanned.rows, limit)
@@ -211,6 +215,20 @@ def _check_model(job: Job, settings: Sequence[RequestSettings], rows: list[Row])
     if others and not rows_speak and models.isdisjoint(job.limits.models):
         asked = ", ".join(sorted(filter(None, models)))
         raise UsageError(f'[limits."{others[0]}"] is for a model that is not asked; the model is {asked}.')
+
+
+def _check_budget(job: Job, settings: Sequence[RequestSettings], rows: list[Row]) -> None:
+    """A budget knows what a request costs at worst: that is looked at where the first rows are asked."""
+    if not job.run.has_budget:
+        return
+    price_of = finder_of(job.prices)
+    for arm in settings:
+        for row in rows[: max(1, _COMPOSED // len(settings))]:
+            request = compose(row, arm)
+            if isinstance(request, Request):
+                lack = lacking(request, price_of(request.model), has_cost=job.run.budget_cost is not None)
+                if lack is not None:
+                    raise UsageError(f"{lack[0].upper()}{lack[1:]}.")
 
 
 def _check_sweep(job: Job, settings: Sequence[RequestSettings], rows: list[Row]) -> None:

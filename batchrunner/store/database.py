@@ -21,6 +21,7 @@ from batchrunner.store.by_arm import VariantSums, sums_by_variant
 from batchrunner.store.choosing import choose
 from batchrunner.store.rows import Entry, ended_unit, try_row, unit_row
 from batchrunner.store.schema import VERSION, bring_up
+from batchrunner.store.spending import Spending, spending_in
 from batchrunner.store.summing import (
     DayUsage,
     ModelUsage,
@@ -137,6 +138,10 @@ class Store:
             number: Paid(usage=Usage(**dict(zip(names, sums, strict=True))), cost=None if cost is None else money(cost))
             for number, cost, *sums in rows
         }
+
+    def spending(self) -> list[Spending]:
+        """What all tries took of a budget, by model."""
+        return list(spending_in(self._all))
 
     def holds_answers(self) -> bool:
         """Whether any unit has been answered."""

@@ -47,4 +47,6 @@ def try_row(one: Try) -> tuple[object, ...]:
         one.finish_reason,
         one.model,
         one.cost,
+        one.most_prompt_tokens,
+        one.most_completion_tokens,
     )

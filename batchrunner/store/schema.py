@@ -20,6 +20,8 @@ CREATE TABLE tries(
 _TAKE_OVER_2 = """
 ALTER TABLE tries ADD COLUMN model TEXT;
 ALTER TABLE tries ADD COLUMN cost REAL;
+ALTER TABLE tries ADD COLUMN most_prompt_tokens INTEGER;
+ALTER TABLE tries ADD COLUMN most_completion_tokens INTEGER;
 """
 UNITS = "CREATE TABLE units(number INTEGER PRIMARY KEY, ok INTEGER NOT NULL, digest BLOB, kind TEXT, message TEXT)"
 BODIES = "CREATE TABLE bodies(number INTEGER PRIMARY KEY, outcome BLOB NOT NULL)"

@@ -16,7 +16,7 @@ from batchrunner.cli.telling import tell, words_of_retry
 from batchrunner.cli.terminal import safe_text, say
 from batchrunner.errors import InputError, StorageError, UsageError
 from batchrunner.job.load import load_job, with_options
-from batchrunner.job.schema import STANDARD_INPUT, Job, LimitsTable
+from batchrunner.job.schema import STANDARD_INPUT, Job, LimitsTable, RunTable
 from batchrunner.job.sweep import without
 from batchrunner.runner.finding import run_folder_of
 from batchrunner.runner.hooks import Hooks
@@ -139,7 +139,7 @@ def _job(named: str, chosen: dict[str, Any], *, simulate: bool) -> Job:
             "request": {name: chosen[name] for name in ("system", "files")} | {"model": model, **request},
             "limits": {name: chosen[name] for name in LimitsTable.__struct_fields__ if name in chosen},
             "retry": {name: chosen[name] for name in ("attempts", "timeout")},
-            "run": {"on_daily_limit": chosen["on_daily_limit"]},
+            "run": {name: chosen[name] for name in RunTable.__struct_fields__},
         },
     )
 

@@ -5,7 +5,7 @@ import difflib
 import math
 import re
 from collections.abc import Iterator, Mapping
-from datetime import date, time
+from datetime import date, datetime, time
 from typing import Any, NamedTuple
 
 import msgspec
@@ -13,12 +13,14 @@ import msgspec
 from batchrunner.job.headers import VARIABLE, faults_of_headers
 from batchrunner.job.lines import Place
 from batchrunner.job.reset import parse_reset
-from batchrunner.job.schema import Gateway, Job, LimitsTable, RequestTable, Retry
+from batchrunner.job.schema import Gateway, Job, LimitsTable, ModelPrices, PricesTable, RequestTable, Retry, RunTable
 from batchrunner.job.secrets import ADVICE, is_secret_name, shown
 from batchrunner.job.sweep import faults_of_sweep
+from batchrunner.job.times import parse_until
 from batchrunner.records import FINISH_REASONS, SAME_PARAMETER
 
 LARGEST_LIMIT = 10**15
+LARGEST_PRICE = 10**9
 _DEEPEST = 60  # of what a request may nest, 64, the rest is around the parameters
 _LARGEST_INTEGER = 2**63 - 1
 _NO_ROW_PARAMS = {
@@ -48,6 +50,8 @@ def faults(job: Job) -> Iterator[Fault]:
     yield from _faults_of_row_params(job)
     yield from _faults_of_limits(job.limits)
     yield from _faults_of_retry(job.retry)
+    yield from _faults_of_run(job.run)
+    yield from _faults_of_prices(job.prices)
     for place, words in faults_of_sweep(job.sweep):
         yield Fault(place, words)
 
@@ -154,6 +158,42 @@ def _faults_of_retry(retry: Retry) -> Iterator[Fault]:
         near = difflib.get_close_matches(reason.casefold(), FINISH_REASONS, n=1, cutoff=0.8)
         if near and near[0] != reason:  # what resembles none may be a reason of the gateway's own
             yield Fault(("retry", "fail_on"), f": {shown(reason)} is no finish reason; did you mean {shown(near[0])}?")
+
+
+def _faults_of_run(run: RunTable) -> Iterator[Fault]:
+    try:
+        seconds = run.max_seconds
+        if seconds is not None and not 0 < seconds < math.inf:
+            yield Fault(("run", "max_duration"), f"= {shown(run.max_duration)} is no length of time above 0")
+    except ValueError as error:
+        yield Fault(("run", "max_duration"), f": {error}")
+    try:
+        if run.until is not None:
+            parse_until(run.until, datetime.now())  # noqa: DTZ005 - how it is written does not depend on it
+    except ValueError as error:
+        yield Fault(("run", "until"), f": {error}")
+    if run.budget_cost is not None and not 0 < run.budget_cost < math.inf:
+        yield Fault(("run", "budget_cost"), f"= {shown(run.budget_cost)} is no amount above 0")
+    if run.budget_tokens is not None and not 1 <= run.budget_tokens <= LARGEST_LIMIT:
+        yield Fault(
+            ("run", "budget_tokens"), f"= {shown(run.budget_tokens)} is not a number from 1 to {LARGEST_LIMIT:,}"
+        )
+
+
+def _faults_of_prices(prices: PricesTable) -> Iterator[Fault]:
+    tables: dict[Place, ModelPrices] = {
+        ("prices",): prices,
+        **{("prices", name): own for name, own in prices.models.items()},
+    }
+    for place, table in tables.items():
+        if not str(place[-1]).strip():
+            yield Fault(place, "is no model: its name is empty")
+        for key in ModelPrices.__struct_fields__:
+            price = getattr(table, key)
+            if price is not None and not 0 <= price <= LARGEST_PRICE:
+                yield Fault(
+                    (*place, key), f"= {shown(price)} is no price: say what a million tokens cost, 0.60 for instance"
+                )
 
 
 def _faults_of_limits(limits: LimitsTable) -> Iterator[Fault]:

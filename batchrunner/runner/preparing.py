@@ -5,18 +5,20 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
-from batchrunner.chat.request import RequestSettings
+from batchrunner.chat.request import RequestSettings, compose
 from batchrunner.chat.shapes import with_seed_of
 from batchrunner.errors import InputError, UsageError
 from batchrunner.job.parameters import misspelt
 from batchrunner.job.schema import Job
 from batchrunner.job.sweep import Arm, arms_of, swept_in
-from batchrunner.records import Row
+from batchrunner.records import Request, Row
 from batchrunner.runner.arms import KnownArm, known_arms
+from batchrunner.runner.budget import lacking
 from batchrunner.runner.columns import warnings_of_row_params
 from batchrunner.runner.drift import Drift, Recorded, compare
 from batchrunner.runner.hooks import MakeRequest, RemadeSource
 from batchrunner.runner.identity import identity_of
+from batchrunner.runner.money import finder_of
 from batchrunner.runner.phrasing import phrase
 from batchrunner.runner.sampling import Sample
 from batchrunner.sink.parts import part_name, suffix_of
@@ -24,6 +26,7 @@ from batchrunner.source import Source, open_source, takes_in
 from batchrunner.store.bitmap import Bitmap
 
 LOOKED_AT = 100
+_COMPOSED = 1000
 
 
 class Scanned(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,6 +142,7 @@ def prepare(
     settings = _settings(job, arms, first, base_url, from_texts=opened.has_texts_only)
     _check_sweep(job, settings, first)
     _check_model(job, settings, first)
+    _check_budget(job, settings, first)
     version = source.version()
     scanned = _scanned(source, known)
     rows = scanned.rows if limit is None else min(scanned.rows, limit)
@@ -221,6 +225,20 @@ def _check_model(job: Job, settings: Sequence[RequestSettings], rows: list[Row])
     if others and not rows_speak and models.isdisjoint(job.limits.models):
         asked = ", ".join(sorted(filter(None, models)))
         raise UsageError(f'[limits."{others[0]}"] is for a model that is not asked; the model is {asked}.')
+
+
+def _check_budget(job: Job, settings: Sequence[RequestSettings], rows: list[Row]) -> None:
+    """A budget knows what a request costs at worst: that is looked at where the first rows are asked."""
+    if not job.run.has_budget:
+        return
+    price_of = finder_of(job.prices)
+    for arm in settings:
+        for row in rows[: max(1, _COMPOSED // len(settings))]:
+            request = compose(row, arm)
+            if isinstance(request, Request):
+                lack = lacking(request, price_of(request.model), has_cost=job.run.budget_cost is not None)
+                if lack is not None:
+                    raise UsageError(f"{lack[0].upper()}{lack[1:]}.")
 
 
 def _check_sweep(job: Job, settings: Sequence[RequestSettings], rows: list[Row]) -> None:

@@ -45,4 +45,8 @@ def try_row(one: Try) -> tuple[object, ...]:
         usage.cached_tokens,
         usage.reasoning_tokens,
         one.finish_reason,
+        one.model,
+        one.cost,
+        one.most_prompt_tokens,
+        one.most_completion_tokens,
     )

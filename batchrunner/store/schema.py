@@ -6,9 +6,9 @@ row, until that is published elsewhere; `tries` every request that was sent; `fa
 
 import sqlite3
 
-VERSION = 2
+VERSION = 3
 
-_TABLES = """
+_TABLES_2 = """
 CREATE TABLE facts(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE tries(
     number INTEGER NOT NULL, sent_at REAL NOT NULL, latency_s REAL NOT NULL,
@@ -16,6 +16,12 @@ CREATE TABLE tries(
     prompt_tokens INTEGER, completion_tokens INTEGER, total_tokens INTEGER,
     cached_tokens INTEGER, reasoning_tokens INTEGER, finish_reason TEXT
 );
+"""
+_TAKE_OVER_2 = """
+ALTER TABLE tries ADD COLUMN model TEXT;
+ALTER TABLE tries ADD COLUMN cost REAL;
+ALTER TABLE tries ADD COLUMN most_prompt_tokens INTEGER;
+ALTER TABLE tries ADD COLUMN most_completion_tokens INTEGER;
 """
 UNITS = "CREATE TABLE units(number INTEGER PRIMARY KEY, ok INTEGER NOT NULL, digest BLOB, kind TEXT, message TEXT)"
 BODIES = "CREATE TABLE bodies(number INTEGER PRIMARY KEY, outcome BLOB NOT NULL)"
@@ -31,7 +37,11 @@ INSERT INTO units SELECT number, ok, NULL,
     FROM units_1;
 DROP TABLE units_1;
 """
-_STEPS = {0: _TABLES + _UNITS, 1: _SET_1_ASIDE + _UNITS + _TAKE_OVER_1}
+_STEPS = {  # all that is needed from that version on
+    0: _TABLES_2 + _TAKE_OVER_2 + _UNITS,
+    1: _SET_1_ASIDE + _UNITS + _TAKE_OVER_1 + _TAKE_OVER_2,
+    2: _TAKE_OVER_2,
+}
 
 
 def bring_up(db: sqlite3.Connection) -> int:

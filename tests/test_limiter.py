@@ -1,5 +1,6 @@
 """The turnstile in virtual time: first in, first out; nothing taken by who leaves; woken by what changes."""
 
+import random
 from collections.abc import Awaitable, Callable
 
 import anyio
@@ -113,6 +114,41 @@ def test_who_comes_while_another_is_being_let_in_is_let_in_once() -> None:
 
     anyio.run(scene)  # asyncio: whose turn it is comes first
     assert list(leases) == ["head", "next", "comer"]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whoever_comes_goes_or_loses_patience_everybody_is_let_in(seed: int) -> None:
+    chance = random.Random(seed)
+    admitted = 0
+
+    async def scene() -> None:
+        limiter = limiter_of(Limits(concurrency=3))
+
+        async def dawdle() -> None:
+            for _ in range(chance.randrange(6)):
+                await anyio.lowlevel.checkpoint()
+
+        async def work() -> None:
+            nonlocal admitted
+            for _ in range(20):
+                await dawdle()
+                with anyio.move_on_after(chance.choice((0.0, 60.0))) as impatient:
+                    lease = await limiter.admit(ONE)
+                    assert limiter.lane.in_flight <= 3
+                    try:
+                        await dawdle()
+                    finally:
+                        over(limiter, lease)
+                admitted += not impatient.cancelled_caught
+
+        with anyio.fail_after(30):
+            async with anyio.create_task_group() as group:
+                for _ in range(12):
+                    group.start_soon(work)
+        assert limiter.lane.in_flight == limiter.waiting == 0
+
+    anyio.run(scene)
+    assert admitted > 100
 
 
 def test_a_waiter_that_is_cancelled_has_taken_nothing_and_blocks_nobody() -> None:

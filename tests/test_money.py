@@ -203,7 +203,7 @@ def test_a_row_costs_what_all_its_tries_did(bench: Bench, told: Told) -> None:
     assert (summary["tries"], summary["tries_without_cost"]) == (7, 0)
     assert summary["this_run"]["cost"] == summary["cost"]
     assert "tokens, cost 0.0052" in process.stdout
-    assert "tokens (1,300 + 200), cost 0.0052" in status(bench)
+    assert "tokens (1,400 + 300), cost 0.0052" in status(bench)
 
 
 def test_the_gateways_own_word_goes_before_prices(bench: Bench, told: Told) -> None:

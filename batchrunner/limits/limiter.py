@@ -100,7 +100,11 @@ class Limiter:
         return waiter.lease
 
     def _leave(self, waiter: _Waiter) -> None:
-        """It waits no longer. (Who has been let in is not cancelled before he knows.)"""
+        """It waits no longer. One that was cancelled before it was let in, but not yet knows of either, gives back."""
+        if waiter.lease is not None:
+            self.lane.cancel(waiter.lease)
+            self.wake()
+            return
         was_head = self._line[0] is waiter
         self._line.remove(waiter)
         if was_head:

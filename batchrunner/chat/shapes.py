@@ -36,7 +36,8 @@ class RequestSettings(msgspec.Struct, frozen=True, kw_only=True):
     `render` makes the user's text or the whole conversation of a row, `render_system` the system message that `system`
     is without; `read_file` reads the local files that parts of messages may name. `base_url` goes into digests only.
     Where the job has a sweep, this is one of its arms: `variant` and `sample` name it in the output, `swept` are the
-    names of what differs between variants. `stream`: answers are asked for as streams that end with their usage.
+    names of what differs between variants. `stream`: answers are asked for as streams that end with their usage;
+    `keeps_raw`: outcomes have the bodies of replies.
     """
 
     model: str | None
@@ -52,6 +53,7 @@ class RequestSettings(msgspec.Struct, frozen=True, kw_only=True):
     variant: str | None = None
     sample: int | None = None
     swept: tuple[str, ...] = ()
+    keeps_raw: bool = False
 
 
 def model_of(columns: Columns, settings: RequestSettings) -> str | None:

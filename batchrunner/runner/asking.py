@@ -22,7 +22,7 @@ from batchrunner.runner.charged import Settled, backoff_seconds, gets_another, r
 from batchrunner.runner.ending import End, Ending
 from batchrunner.runner.lanes import OpenLane
 from batchrunner.runner.learning import Learning
-from batchrunner.runner.outcome import Came, answered, failed, failed_after, read
+from batchrunner.runner.outcome import Came, answered, failed, failed_after, read, with_body
 from batchrunner.store.marks import Marks
 from batchrunner.store.rows import Entry
 from batchrunner.transport.http import HttpTransport
@@ -182,6 +182,8 @@ class Asker:
             return None
         now = limiter.clock()
         came = read(brought, sent_at=sent_at, latency_s=now - lease.taken_at, check=request.check)
+        if request.keeps_raw:
+            came = with_body(came, brought)
         self._learning.take_in(request, lease, came, now)
         if isinstance(brought, HttpReply):
             self._learning.listen(brought, now)

@@ -12,7 +12,7 @@ import msgspec
 from batchrunner.errors import InputError, StorageError, UsageError
 from batchrunner.runner.about import about_run, fact_of_about
 from batchrunner.runner.arms import ASIDE, Renumbering, arms_in, fact_of
-from batchrunner.runner.drift import Drift, OnDrift, Recorded
+from batchrunner.runner.drift import Drift, OnDrift, Recorded, of_what_is_asked, told_of_columns
 from batchrunner.runner.preparing import Prepared, Scanned
 from batchrunner.runner.published import folder_of, layout_in, outcomes, published_in
 from batchrunner.runner.publishing import take_parts_back
@@ -126,6 +126,11 @@ class RunFolder:
         """The file at the output's path is of a run that was set aside for this one: it may be replaced."""
         self.store.remember(_PUBLISHED, _stamp(self.output))
 
+    @property
+    def published(self) -> str:
+        """What was written last, as `publishing` was told; empty before."""
+        return self.store.fact(_PUBLISHED) or ""
+
     def is_published(self, content: str) -> bool:
         """Whether the output stands as it was written, with this content."""
         return self.output.exists() and self.store.fact(_PUBLISHED) == f"{_stamp(self.output)} {content}"
@@ -157,6 +162,11 @@ class RunFolder:
         if not self.store.holds_answers():
             self._renew_output()
             self.store.reopen_all()
+            return ()
+        told = told_of_columns(self.output, differing)
+        if told is not None and on_drift != "keep":
+            raise InputError(told)
+        if not of_what_is_asked(differing):
             return ()
         drift = job.drift_from(lambda: takewhile(lambda unit: unit[0] < ASIDE, recorded()))
         if drift and on_drift == "stop":

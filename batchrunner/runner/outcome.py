@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import msgspec
 
-from batchrunner.chat.reply import emptiness, understand
+from batchrunner.chat.reply import emptiness, request_id_in, understand
 from batchrunner.chat.request import RequestSettings
 from batchrunner.chat.verdict import UNPAID
 from batchrunner.limits.hints import Refusal, read_refusal, retry_after_seconds
@@ -14,6 +14,7 @@ from batchrunner.limits.spans import gateway_time
 from batchrunner.records import Broken, ErrorColumn, Failure, HttpReply, Kind, Outcome, Reply, Request, Row, Try, Usage
 
 Check = Callable[[Reply], Reply | Failure]
+NOTHING_CAME = msgspec.Raw(b"null")
 _NOT_COUNTED = UNPAID | {Kind.UNAVAILABLE}  # a 500 may have come after the tokens were counted
 
 
@@ -21,7 +22,8 @@ class Came(msgspec.Struct, frozen=True, kw_only=True):
     """What one try brought. `reply` may stand beside a failure: an answer that is rejected is paid for too.
 
     `seen`: what a stream that broke off had told of its usage; `refusal`: what a 429 says; `hint_seconds`: what any
-    failure asks us to wait; `gateway_time`: Unix time as the gateway tells it.
+    failure asks us to wait; `gateway_time`: Unix time as the gateway tells it; `request_id`: of a reply that is no
+    answer; `raw`: see Outcome.
     """
 
     sent_at: float
@@ -33,6 +35,8 @@ class Came(msgspec.Struct, frozen=True, kw_only=True):
     refusal: Refusal | None = None
     hint_seconds: float | None = None
     gateway_time: float | None = None
+    request_id: str | None = None
+    raw: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
     def as_try(self, number: int) -> Try:
         """The row of the store's `tries`."""
@@ -94,7 +98,28 @@ def read(came: HttpReply | Broken | Failure, *, sent_at: float, latency_s: float
         refusal=refusal,
         hint_seconds=refusal.wait_seconds if refusal else retry_after_seconds(came.headers, came.body, now),
         gateway_time=gateway_time(came.headers, now),
+        request_id=request_id_in(came.headers),
     )
+
+
+def with_body(came: Came, brought: HttpReply | Broken | Failure) -> Came:
+    """The same, with the body of the reply: as it is where that is JSON, else as a text in JSON; null where none came.
+    Of a stream it is the completion put together."""
+    match brought:
+        case HttpReply(body=body) | Broken(how=HttpReply(body=body)) | Broken(so_far=body):
+            raw = msgspec.Raw(_as_json(body))
+        case Failure():
+            raw = NOTHING_CAME
+    return msgspec.structs.replace(came, raw=raw)
+
+
+def _as_json(body: bytes) -> bytes:
+    try:
+        body.decode()
+        msgspec.json.format(body, indent=-1)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return msgspec.json.encode(body.decode(errors="replace"))
+    return body.strip()
 
 
 def answered(request: Request, came: Came, attempts: int) -> Outcome:
@@ -119,6 +144,8 @@ def answered(request: Request, came: Came, attempts: int) -> Outcome:
         first_token_s=came.first_token_s,
         request_id=reply.request_id,
         finished_at=timestamp(came.sent_at + came.latency_s),
+        raw=came.raw,
+        kept=request.kept,
     )
 
 
@@ -132,6 +159,8 @@ def failed(of: Row | Request, failure: Failure, arm: RequestSettings | Request, 
         variant=arm.variant,
         sample=arm.sample,
         finished_at=timestamp(now),
+        raw=NOTHING_CAME if arm.keeps_raw else msgspec.UNSET,
+        kept=of.kept,
     )
 
 
@@ -140,7 +169,13 @@ def failed_after(request: Request, came: Came, attempts: int) -> Outcome:
     assert came.failure is not None  # noqa: S101 - the caller has looked
     outcome = failed(request, came.failure, request, now=came.sent_at + came.latency_s)
     outcome = msgspec.structs.replace(
-        outcome, model=request.model, attempts=attempts, latency_s=round(came.latency_s, 4), usage=came.usage
+        outcome,
+        model=request.model,
+        attempts=attempts,
+        latency_s=round(came.latency_s, 4),
+        usage=came.usage,
+        request_id=came.request_id,
+        raw=came.raw,
     )
     reply = came.reply
     if reply is None:

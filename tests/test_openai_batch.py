@@ -22,7 +22,7 @@ def gateway(simulate: Simulate) -> Gateway:
 def asked(number: int, words: str = "") -> dict[str, Any]:
     """A line of the Batch API's input file."""
     messages = [{"role": "user", "content": f"{number} {words}"}]
-    body = {"model": "acme/small", "messages": messages, "max_tokens": 50}
+    body = {"model": "acme/small", "messages": messages, "max_tokens": 500}
     return {"custom_id": f"request-{number}", "method": "POST", "url": "/v1/chat/completions", "body": body}
 
 

@@ -102,7 +102,8 @@ def test_a_reader_who_leaves_costs_no_answer(bench: Bench, gateway: Gateway) -> 
     job = ("in.jsonl", *MODEL, "--base-url", gateway.base_url)
     process = bench.start("run", *job, "-o", "-")
     process.stdout.close()
-    told = process.stderr.read()
+    with process.stderr as stderr:
+        told = stderr.read()
     assert process.wait(timeout=100) == 74
     assert "standard output can't be written" in told
     assert "Traceback" not in told
@@ -117,7 +118,8 @@ def test_an_unfinished_run_writes_nothing_to_stdout_and_says_where_it_is(bench: 
     assert done.stdout == ""
     last = done.stderr.splitlines()[-1]
     assert last.startswith("go on with: batchrunner run in.jsonl")
-    assert last.endswith("-o - (the run is in in.results.jsonl.run)")
+    assert " -o - " in last
+    assert last.endswith(" (the run is in in.results.jsonl.run)")
 
 
 def test_the_body_of_the_last_reply_is_kept_as_it_came(bench: Bench, gateway: Gateway) -> None:

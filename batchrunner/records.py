@@ -50,13 +50,15 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of the input, as one of its units. `failure` is set, and `columns` empty, where it can't be read."""
+    """One row of the input, as one of its units. `failure` is set, and `columns` empty, where it can't be read; `kept`
+    are the columns that its output row has, too, as a JSON object."""
 
     number: int
     id: str
     columns: Mapping[str, Any]
     failure: Failure | None = None
     arms: int = 1
+    kept: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def row(self) -> int:
@@ -85,7 +87,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     """What is sent for one unit: a JSON body for /chat/completions, and what the limiter needs of it.
 
     `digest` tells it from what another run asks for a unit of the same number; `check` takes an answer in, or says what
-    is wrong with it, where somebody is particular about answers.
+    is wrong with it, where somebody is particular about answers; `kept` is the row's; `keeps_raw`: the
+    outcome has the body of the reply.
     """
 
     number: int
@@ -99,6 +102,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     arms: int = 1
     variant: str | None = None
     sample: int | None = None
+    kept: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    keeps_raw: bool = False
 
     @property
     def row(self) -> int:
@@ -202,7 +207,11 @@ class ErrorColumn(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """How a unit ended: the native output row, its fields in the order of the output's columns."""
+    """How a unit ended: the native output row, its fields in the order of the output's columns.
+
+    Two of them are there where the run was told so: `raw`, the body of the gateway's last reply as JSON, and `kept`,
+    a JSON object of input columns, which are columns of the output row themselves.
+    """
 
     id: str
     row: int
@@ -223,3 +232,27 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     first_token_s: float | None = None
     request_id: str | None = None
     finished_at: str | None = None  # RFC 3339, UTC
+    raw: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    kept: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+    def as_row(self) -> bytes:
+        """The output row as JSON, the kept columns behind all others."""
+        encoded = msgspec.json.encode(self)
+        if isinstance(self.kept, msgspec.UnsetType):
+            return encoded
+        kept = bytes(self.kept)
+        native = encoded[: -len(_KEPT) - len(kept) - len("}")]
+        return native + (b"}" if kept == b"{}" else b"," + kept[1:])
+
+
+COLUMNS = tuple(name for name in Outcome.__struct_fields__ if name != "kept")
+_KEPT = b',"kept":'
+_BEFORE_TAKEN = "input."
+
+
+def name_in_output(column: str) -> str:
+    """What an input column is called in the output, where its own name may be one of the output's columns."""
+    bare = column
+    while bare.startswith(_BEFORE_TAKEN):
+        bare = bare.removeprefix(_BEFORE_TAKEN)
+    return _BEFORE_TAKEN + column if bare in COLUMNS else column

@@ -85,7 +85,11 @@ class Bench:
 
     def run(self, *arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
         """`batchrunner run ARGUMENTS` to its end, which must be this exit code."""
-        process = self.start("run", *arguments)
+        return self.call("run", *arguments, code=code)
+
+    def call(self, *arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+        """`batchrunner ARGUMENTS` likewise."""
+        process = self.start(*arguments)
         stdout, stderr = process.communicate(timeout=100)
         assert process.returncode == code, stdout + stderr
         return subprocess.CompletedProcess(process.args, code, stdout, stderr)

@@ -120,7 +120,7 @@ def test_the_runs_own_output_and_input_are_never_the_target(bench: Bench) -> Non
 def test_wrong_names_and_missing_runs_are_explained(bench: Bench) -> None:
     bench.prompts(1)
     bench.run("in.jsonl", "--simulate")
-    assert ".jsonl or .parquet" in export(bench, "in.results.jsonl", "-o", "x.csv", code=78)
+    assert ".jsonl.zst or .parquet" in export(bench, "in.results.jsonl", "-o", "x.csv", code=78)
     assert "Did you mean in.results.jsonl?" in export(bench, "in.result.jsonl", "-o", "x.jsonl", code=65)
     assert "There is no run of /" in export(bench, "/", "-o", "x.jsonl", code=65)
 

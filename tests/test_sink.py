@@ -12,7 +12,7 @@ from batchrunner.records import ErrorColumn, Outcome, Usage
 from batchrunner.sink import write_output
 from batchrunner.sink.parquet import GROUP_ROWS, SCHEMA
 
-FORMATS = ["out.jsonl", "out.parquet"]
+FORMATS = ["out.jsonl", "out.jsonl.gz", "out.jsonl.zst", "out.parquet"]
 
 
 def encoded(number: int, **columns: Any) -> bytes:
@@ -71,7 +71,7 @@ def test_the_parquet_columns_are_those_of_the_native_row(tmp_path: Path) -> None
     write_output(tmp_path / "out.parquet", ROWS, replace=False)
     file = pq.ParquetFile(tmp_path / "out.parquet", page_checksum_verification=True)
     assert file.schema_arrow.equals(SCHEMA)
-    assert tuple(SCHEMA.names) == Outcome.__struct_fields__
+    assert (*SCHEMA.names, "raw", "kept") == Outcome.__struct_fields__
     assert [field.name for field in SCHEMA.field("usage").type] == list(Usage.__struct_fields__)
     assert [field.name for field in SCHEMA.field("error").type] == list(ErrorColumn.__struct_fields__)
     assert file.metadata.row_group(0).column(0).compression == "ZSTD"
@@ -105,4 +105,4 @@ def test_long_rows_make_smaller_row_groups(tmp_path: Path) -> None:
 def test_an_output_of_no_rows_is_a_file_all_the_same(name: str, tmp_path: Path) -> None:
     write_output(tmp_path / name, [], replace=False)
     assert os.listdir(tmp_path) == [name]  # noqa: PTH208 - names alone
-    assert name.endswith("jsonl") or pq.read_table(tmp_path / name).num_rows == 0
+    assert not name.endswith("parquet") or pq.read_table(tmp_path / name).num_rows == 0

@@ -15,7 +15,7 @@ from batchrunner.sink import write_output
 from batchrunner.sink.formats import read_rows
 from batchrunner.sink.parts import Manifest, Part, part_name, sealed_part, suffix_of, write_manifest
 
-SUFFIXES = [".jsonl", ".parquet"]
+SUFFIXES = [".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet"]
 texts = st.text(st.characters(codec="utf-8"), max_size=20)
 counts = st.none() | st.integers(0, 2**62)
 raws = st.sampled_from(
@@ -120,7 +120,7 @@ def test_a_damaged_or_missing_part_is_a_storage_error(tmp_path: Path, suffix: st
     path = tmp_path / f"part{suffix}"
     with pytest.raises(StorageError, match="can't be read back"):
         list(read_rows(path))
-    if suffix == ".parquet":
+    if suffix != ".jsonl":
         write_output(path, many(1000), replace=False)
         content = path.read_bytes()
         path.write_bytes(content[:200] + b"\0" * 50 + content[250:])
@@ -130,7 +130,10 @@ def test_a_damaged_or_missing_part_is_a_storage_error(tmp_path: Path, suffix: st
 
 @pytest.mark.parametrize(
     ("name", "suffix"),
-    [("out", ".jsonl"), ("out.jsonl", ".jsonl"), ("a.parquet", ".parquet"), ("A.PARQUET", ".parquet")],
+    [
+        *[("out", ".jsonl"), ("out.jsonl", ".jsonl"), ("a.parquet", ".parquet"), ("A.PARQUET", ".parquet")],
+        *[("a.jsonl.gz", ".jsonl.gz"), ("a.b.JSONL.ZST", ".jsonl.zst"), ("a.gz", ".jsonl"), (".parquet", ".jsonl")],
+    ],
 )
 def test_the_name_of_a_folder_tells_the_format_of_its_parts(name: str, suffix: str) -> None:
     assert suffix_of(Path(name)) == suffix

@@ -175,7 +175,7 @@ def test_a_damaged_outcome_is_a_storage_error_and_leaves_nothing(damaged: bytes,
 WRONG_NAMES = [
     "out",
     "out.csv",
-    "out.jsonl.gz",
+    "out.csv.gz",
     ".jsonl",
     "..",
     "nul\0.jsonl",

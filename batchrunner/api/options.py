@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
@@ -24,6 +24,7 @@ from batchrunner.runner.settings import Settings
 from batchrunner.runner.simulated import SIMULATED_MODEL
 from batchrunner.runner.state import state_home
 from batchrunner.runner.stopping import MaxFailed
+from batchrunner.sink import OutputFormat
 
 SomeJob = Job | Mapping[str, Any] | str | os.PathLike[str]
 
@@ -34,6 +35,9 @@ class Options(TypedDict, total=False):
     see the README."""
 
     output: str | os.PathLike[str]
+    output_format: OutputFormat
+    raw: bool
+    keep: Sequence[str] | Literal["all"]
     part_rows: int
     overwrite: bool
     run_dir: str | os.PathLike[str]
@@ -83,7 +87,7 @@ class Options(TypedDict, total=False):
 
 # Where the options belong: the tables of the job, and by which names the settings of a run know the others.
 _TABLES = {
-    "": {"output": "output"},
+    "": {name: name for name in ("output", "keep")},
     "gateway": {name: name for name in ("base_url", "api_key_env", "auth_scheme")},
     "request": {name: name for name in ("model", "prompt", "system", "files")},
     "limits": SHORT_NAMES
@@ -95,7 +99,9 @@ _SETTINGS = {
     "now": "ignore_resume_at",
     "max_outage": "max_outage_seconds",
     "grace": "grace_seconds",
-} | {name: name for name in ("part_rows", "overwrite", "allow_insecure_http", "limit", "resume", "on_drift")}
+    **{name: name for name in ("part_rows", "overwrite", "allow_insecure_http", "limit", "resume", "on_drift")},
+    **{name: name for name in ("output_format", "raw")},
+}
 
 
 def job_of(job: SomeJob, options: Options) -> Job:
@@ -123,7 +129,14 @@ def job_of(job: SomeJob, options: Options) -> Job:
     if said.get("simulate") and given.request.model is None:
         tables["request"].setdefault("model", SIMULATED_MODEL)
     over = said.keys() & {"model", "prompt", "system"} | params.keys()
-    return with_options(msgspec.structs.replace(given, sweep=without(given.sweep, over)), tables)
+    return _in_files(with_options(msgspec.structs.replace(given, sweep=without(given.sweep, over)), tables))
+
+
+def _in_files(job: Job) -> Job:
+    """The job, whose output is no stream."""
+    if job.output_is_stdout:
+        raise UsageError("Standard output is for the command line: name an output.")
+    return job
 
 
 def _given(job: SomeJob) -> Job:

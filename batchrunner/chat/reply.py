@@ -4,6 +4,7 @@ Error bodies come in at least four shapes; the words are looked for in `error`, 
 `detail`, in that order, then in the raw text. Only the status decides the kind.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -91,6 +92,14 @@ def emptiness(reply: Reply) -> Failure | None:
     return Failure(kind=Kind.EMPTY_ANSWER, message="the answer has no text and no tool calls", status=200)
 
 
+def request_id_in(headers: Mapping[str, str]) -> str | None:
+    """What the gateway calls the request, where its headers say that."""
+    for name in _REQUEST_ID_HEADERS:
+        if name in headers:
+            return headers[name].encode(errors="replace").decode()  # it may hold bytes that are no UTF-8
+    return None
+
+
 def _reply(completion: _Completion, http_reply: HttpReply) -> Reply:
     choice = completion.choices[0]
     message = choice.message
@@ -103,7 +112,7 @@ def _reply(completion: _Completion, http_reply: HttpReply) -> Reply:
         usage=_usage(usage),
         cost=_cost(usage.get("cost")),
         model=_string(completion.model),
-        request_id=_request_id(http_reply) or _string(completion.id),
+        request_id=request_id_in(http_reply.headers) or _string(completion.id),
     )
 
 
@@ -180,13 +189,6 @@ def _cost(value: object) -> float | None:
 
 def _string(value: object) -> str | None:
     return value if isinstance(value, str) else None
-
-
-def _request_id(http_reply: HttpReply) -> str | None:
-    for name in _REQUEST_ID_HEADERS:
-        if name in http_reply.headers:
-            return http_reply.headers[name].encode(errors="replace").decode()  # it may hold bytes that are no UTF-8
-    return None
 
 
 def _words(http_reply: HttpReply) -> str:

@@ -41,6 +41,8 @@ def compose(row: Row, settings: RequestSettings) -> Request | Failure:
         arms=row.arms,
         variant=settings.variant,
         sample=settings.sample,
+        kept=row.kept,
+        keeps_raw=settings.keeps_raw,
     )
 
 

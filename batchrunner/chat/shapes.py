@@ -38,7 +38,8 @@ class RequestSettings(msgspec.Struct, frozen=True, kw_only=True):
     is without; `read_file` reads the local files that parts of messages may name; `from_texts`: columns are
     texts, so that numbers among the parameters have to be read out of them. `base_url` goes into digests only.
     Where the job has a sweep, this is one of its arms: `variant` and `sample` name it in the output, `swept` are the
-    names of what differs between variants. `stream`: answers are asked for as streams that end with their usage.
+    names of what differs between variants. `stream`: answers are asked for as streams that end with their usage;
+    `keeps_raw`: outcomes have the bodies of replies.
     """
 
     model: str | None
@@ -55,6 +56,7 @@ class RequestSettings(msgspec.Struct, frozen=True, kw_only=True):
     variant: str | None = None
     sample: int | None = None
     swept: tuple[str, ...] = ()
+    keeps_raw: bool = False
 
 
 def model_of(columns: Columns, settings: RequestSettings) -> str | None:

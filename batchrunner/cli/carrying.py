@@ -72,8 +72,8 @@ def carry_out(chosen: dict[str, Any], arguments: Iterable[str], retry: Retry | N
         raise StorageError("The summary can't be written to stdout; it stands beside the output.")
     if not quiet:
         if retry is not None:
-            say(words_of_retry(result), err=as_json)
-        tell(summary, settings, err=as_json)
+            say(words_of_retry(result), err=as_json or settings.to_stdout)
+        tell(summary, settings, err=as_json or settings.to_stdout)
     return summary.exit_code
 
 
@@ -93,7 +93,12 @@ def task_of(named: str, chosen: dict[str, Any], arguments: Iterable[str]) -> Tas
     simulate = chosen["simulate"]
     job = _job(named, chosen, simulate=simulate)
     check_open_files(job.limits)
-    settings = _settings(job, chosen, simulate=simulate)
+    to_stdout = job.output_is_stdout
+    if to_stdout and chosen["as_json"]:
+        raise UsageError("--json and --output - both want stdout: leave out one of them.")
+    if to_stdout and chosen["run_dir"] is not None:
+        job = msgspec.structs.replace(job, output=f"{str(chosen['run_dir']).removesuffix('.run')}.jsonl")
+    settings = msgspec.structs.replace(_settings(job, chosen, simulate=simulate), to_stdout=to_stdout)
     key, headers = secrets_of(job, chosen["api_key_file"], simulate=simulate)
     alone = len(chosen["jobs"]) == 1
     hooks = Hooks(warn=None if chosen["quiet"] else partial(_warn, "batchrunner" if alone else safe_text(named)))
@@ -134,7 +139,7 @@ def _job(named: str, chosen: dict[str, Any], *, simulate: bool) -> Job:
     return with_options(
         job,
         {
-            "": {"output": chosen["output"]},
+            "": {"output": chosen["output"], "keep": _keep(chosen["keep"])},
             "gateway": {name: chosen[name] for name in ("base_url", "api_key_env", "auth_scheme")},
             "request": {name: chosen[name] for name in ("system", "files")} | {"model": model, **request},
             "limits": {name: chosen[name] for name in LimitsTable.__struct_fields__ if name in chosen},
@@ -144,11 +149,19 @@ def _job(named: str, chosen: dict[str, Any], *, simulate: bool) -> Job:
     )
 
 
+def _keep(names: tuple[str, ...]) -> list[str] | str | None:
+    if "all" in names:
+        return "all"
+    return list(dict.fromkeys(names)) or None
+
+
 def _settings(job: Job, chosen: dict[str, Any], *, simulate: bool) -> Settings:
     output = job.output_path
     run_dir = chosen["run_dir"] or run_folder_of(output)
     return Settings(
         run_dir=run_dir,
+        raw=chosen["raw"],
+        output_format=chosen["output_format"],
         state_dir=run_dir / "simulated" if simulate else chosen["state_dir"] or state_home(),
         limit=chosen["limit"],
         sample=_sample(chosen),

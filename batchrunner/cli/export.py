@@ -7,32 +7,42 @@ import click
 
 from batchrunner.cli.exits import errors_as_exit_codes
 from batchrunner.cli.manual import Manual
+from batchrunner.cli.options import OUTPUT_FORMAT
 from batchrunner.cli.terminal import say
+from batchrunner.job.schema import STANDARD_OUTPUT
 from batchrunner.runner.ending import CODE_OF_END, End
 from batchrunner.runner.exporting import Exported, export_run
 from batchrunner.runner.finding import find_run
+from batchrunner.sink import OutputFormat
 
 EXAMPLES = """\b
 Examples:
   batchrunner export questions.results.jsonl -o answers.parquet
-  batchrunner export nightly.toml -o so-far.jsonl --partial
+  batchrunner export nightly.toml -o so-far.jsonl.gz --partial
+  batchrunner export nightly.toml -o - | head
 """
 
 
 @click.command(cls=Manual, epilog=EXAMPLES, context_settings={"max_content_width": 110})
 @click.argument("of", metavar="RUN", type=click.Path(path_type=Path, readable=False))
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), required=True, metavar="PATH", help="*.jsonl, *.parquet"
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, allow_dash=True),
+    required=True,
+    metavar="PATH",
+    help="*.jsonl, *.jsonl.gz, *.jsonl.zst, *.parquet, or - for JSON lines on stdout",
 )
+@OUTPUT_FORMAT
 @click.option("--partial", is_flag=True, help="Also of an unfinished run: the rows that have ended.")
 @click.option("--overwrite", is_flag=True, help="Replace a file that stands there.")
-def export(of: Path, output: Path, *, partial: bool, overwrite: bool) -> None:
+def export(of: Path, output: Path, *, partial: bool, overwrite: bool, output_format: OutputFormat) -> None:
     """Write the rows of RUN to PATH, in order, also while it goes on.
 
     RUN is the output's path, the run folder or the job file. Nothing is sent and the run is not disturbed.
     """
     with errors_as_exit_codes():
-        exported = export_run(find_run(of), output, partial=partial, overwrite=overwrite)
+        exported = export_run(find_run(of), output, partial=partial, overwrite=overwrite, output_format=output_format)
         if exported.written is None:
             say(
                 f"batchrunner: {exported.pending:,} units of {exported.output} are pending: finish the run, or take "
@@ -40,9 +50,10 @@ def export(of: Path, output: Path, *, partial: bool, overwrite: bool) -> None:
                 err=True,
             )
             sys.exit(CODE_OF_END[End.PARKED])
-        say(_words(exported, output))
+        say(_words(exported, output), err=str(output) == STANDARD_OUTPUT)
 
 
 def _words(exported: Exported, path: Path) -> str:
     pending = f" ({exported.pending:,} are pending)" if exported.pending else ""
-    return f"{exported.written:,} rows{pending} in {path}"
+    where = "on stdout" if str(path) == STANDARD_OUTPUT else f"in {path}"
+    return f"{exported.written:,} rows{pending} {where}"

@@ -35,7 +35,10 @@ _TOP = """\
 _KEYS: dict[str, dict[str, tuple[str, str]]] = {
     "": {
         "input": ('input = "questions.jsonl"', "*.jsonl or *.parquet; a row has prompt or messages, or any columns"),
-        "output": ('# output = "out/answers.parquet"', "*.jsonl, *.parquet or DIR/; default: beside the input"),
+        "output": (
+            '# output = "out/answers.parquet"',
+            "*.jsonl[.gz|.zst], *.parquet, DIR/ or -; default: beside the input",
+        ),
         "keep": ('# keep = ["question", "answer"]', 'columns of the input that the output has too; "all": every one'),
     },
     "gateway": {

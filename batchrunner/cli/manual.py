@@ -9,7 +9,7 @@ _REST = "More"
 # The headings of `run`, in their order. An option that stands under none of them comes last.
 HEADINGS: dict[str, tuple[str, ...]] = {
     "Input and output": (
-        *("--output", "--output-format", "--raw", "--part-rows", "--overwrite"),
+        *("--output", "--output-format", "--raw", "--keep", "--part-rows", "--overwrite"),
         *("--limit", "--sample", "--seed", "--files"),
     ),
     "Gateway": (

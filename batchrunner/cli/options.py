@@ -11,6 +11,12 @@ from batchrunner.job.schema import KEY_VARIABLES
 
 Command = Callable[..., Any]
 
+OUTPUT_FORMAT: Callable[[Command], Command] = click.option(
+    "--output-format",
+    type=click.Choice(["native", "openai-batch"]),
+    default="native",
+    help="Rows as they are, or lines of the OpenAI Batch API [native]",
+)
 _OPTIONS: tuple[Callable[[Command], Command], ...] = (
     click.argument(
         "jobs", metavar="JOB...", nargs=-1, required=True, type=click.Path(readable=False, allow_dash=True)
@@ -20,7 +26,12 @@ _OPTIONS: tuple[Callable[[Command], Command], ...] = (
         "--output",
         type=click.Path(),
         metavar="PATH",
-        help="*.jsonl, *.parquet, or DIR/ for parts [NAME.results.jsonl]",
+        help="*.jsonl, *.jsonl.gz, *.jsonl.zst, *.parquet, DIR/ for parts, or - for stdout [NAME.results.jsonl]",
+    ),
+    OUTPUT_FORMAT,
+    click.option("--raw", is_flag=True, help="A column with the gateway's body as it came."),
+    click.option(
+        "--keep", multiple=True, metavar="NAME", help="An input column that the output has, too; or all. Repeatable."
     ),
     click.option("--part-rows", type=Amount(), metavar="N", help="Rows in a part, where the output is DIR/ [100000]"),
     click.option("--overwrite", is_flag=True, help="Replace an output that batchrunner did not make."),

@@ -85,10 +85,17 @@ def _tasks(chosen: dict[str, Any], arguments: Mapping[str, list[str]], ends: dic
     tasks: dict[str, Task] = {}
     for name, own in arguments.items():
         try:
-            tasks[name] = task_of(name, chosen, own)
+            tasks[name] = _task(name, chosen, own)
         except Exception as error:  # noqa: BLE001 - told, and it is this job's alone
             _ended_by(error, name, ends)
     return tasks
+
+
+def _task(name: str, chosen: dict[str, Any], arguments: list[str]) -> Task:
+    task = task_of(name, chosen, arguments)
+    if task.settings.to_stdout:
+        raise UsageError("Standard output is for a run of its own: name an output, or run this job alone.")
+    return task
 
 
 def _check_outputs(tasks: Mapping[str, Task]) -> None:

@@ -16,7 +16,8 @@ def tell(summary: Summary, settings: Settings, *, err: bool) -> None:
     if summary.first_failure is not None:
         lines.append(f"first failure: {safe_text(summary.first_failure, 600)}")
     if summary.units.pending == 0:
-        lines.append(f"answers in {summary.output}" + ("" if summary.this_run.units else " (nothing was left to ask)"))
+        where = f"on stdout; the run is in {settings.run_dir}" if settings.to_stdout else f"in {summary.output}"
+        lines.append(f"answers {where}" + ("" if summary.this_run.units else " (nothing was left to ask)"))
     else:
         lines.append(f"stopped: {safe_text(summary.message, 600)}")
         lines += [f"come back at {summary.resume_at}"] if summary.resume_at else []
@@ -24,7 +25,8 @@ def tell(summary: Summary, settings: Settings, *, err: bool) -> None:
             what_is_there = shlex.join(["batchrunner", "export", str(settings.run_dir), "--partial", "-o"])
             lines.append(f"take what is there with: {what_is_there} PATH")
         larger = "with a larger budget, " if summary.ending == End.SPENT else ""
-        lines.append(f"{larger}go on with: {shlex.join(['batchrunner', *settings.arguments])}")
+        kept = f" (the run is in {settings.run_dir})" if settings.to_stdout else ""
+        lines.append(f"{larger}go on with: {shlex.join(['batchrunner', *settings.arguments])}{kept}")
     say("\n".join(lines), err=err)
 
 

@@ -45,6 +45,9 @@ def faults(job: Job) -> Iterator[Fault]:
     """All of them, in the order of the file."""
     for key in ("input", "output"):
         yield from _fault_of_path((key,), getattr(job, key))
+    twice = next((name for name in job.keep if job.keep != "all" and job.keep.count(name) > 1), None)
+    if twice is not None:
+        yield Fault(("keep",), f"names {shown(twice)} twice")
     yield from _faults_of_gateway(job.gateway)
     yield from _faults_of_request(job.request)
     yield from _faults_of_row_params(job)

@@ -10,7 +10,7 @@ from batchrunner.job.reset import parse_reset
 from batchrunner.job.times import parse_duration
 
 BASE_URL = "https://inference.baseten.co/v1"
-STANDARD_INPUT = "-"
+STANDARD_INPUT = STANDARD_OUTPUT = "-"
 _GLOB_SIGNS = frozenset("*?[")
 KEY_VARIABLES = ("BATCHRUNNER_API_KEY", "BASETEN_API_KEY")
 NO_KEYS = frozenset(("models", "of_profile", "places"))  # fields that no file says by their names
@@ -161,11 +161,13 @@ class RunTable(Table, frozen=True):
 class Job(Table, frozen=True):
     """One input, one output and all between. Paths are absolute or relative to the working folder.
 
-    `input` is a file, a glob, a folder, a URL, or `-` for standard input.
+    `input` is a file, a glob, a folder, a URL, or `-` for standard input; `output` may be `-`, for standard output;
+    `keep` names input columns that the output has, too.
     """
 
     input: str
     output: str | None = None
+    keep: list[str] | Literal["all"] = []
     gateway: Gateway = Gateway()
     request: RequestTable = RequestTable()
     limits: LimitsTable = LimitsTable()
@@ -177,19 +179,30 @@ class Job(Table, frozen=True):
 
     @property
     def output_path(self) -> Path:
-        """Where the answers go: as said, or beside a file or folder. UsageError where nobody can say what is beside."""
-        if self.output is not None:
+        """Where the answers go: as said, or beside a file or folder; where they go to standard output, the name that
+        the run folder and the summary are called after. UsageError where nobody can say what is beside."""
+        if self.output is not None and not self.output_is_stdout:
             return Path(self.output)
         path = Path(self.input.removesuffix(".gz").removesuffix(".zst"))
         nowhere = self.input == STANDARD_INPUT or is_url(self.input) or path.name in ("", "..")
         if nowhere or (not Path(self.input).exists() and not _GLOB_SIGNS.isdisjoint(self.input)):
-            raise UsageError(f"Nothing is beside the input {self.input}: name the output with --output.")
+            advice = "say where the run is kept, with --run-dir" if self.output else "name the output with --output"
+            raise UsageError(f"Nothing is beside the input {self.input}: {advice}.")
         return path.with_suffix(".results.jsonl")
+
+    @property
+    def output_is_stdout(self) -> bool:
+        """Whether the answers go to standard output."""
+        return self.output == STANDARD_OUTPUT
 
     @property
     def output_is_folder(self) -> bool:
         """Whether the answers go to a folder, in parts: one that ends in a slash, or is there."""
-        return self.output is not None and (self.output.endswith("/") or self.output_path.is_dir())
+        return (
+            self.output is not None
+            and not self.output_is_stdout
+            and (self.output.endswith("/") or self.output_path.is_dir())
+        )
 
 
 def is_url(place: str) -> bool:

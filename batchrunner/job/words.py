@@ -22,12 +22,11 @@ SHORT_NAMES = {
     "tpd": "tokens_per_day",
 }
 _PARAMETERS = frozenset(("max_tokens", "max_completion_tokens", "temperature", "top_p", "stop", "seed", "tools"))
-_PLANNED: dict[Place, tuple[str, ...]] = {(): ("keep",)}
 _PLACES = frozenset(
     ("overwrite", "part_rows", "run_dir", "state_dir", "api_key_file", "ca_bundle", "allow_insecure_http")
 )
 _GOING_ON = frozenset(("now", "max_outage", "max_failed", "grace", "limit", "resume", "on_drift"))
-OPTIONS_ONLY = _PLACES | _GOING_ON | {"progress", "quiet", "json", "simulate"}
+OPTIONS_ONLY = _PLACES | _GOING_ON | {"output_format", "raw", "progress", "quiet", "json", "simulate"}
 _EXPECTED = {
     "int": "a whole number",
     "float": "a number",
@@ -106,8 +105,6 @@ def unknown_key(key: str, value: Any, table: type[Table], place: Place, where: s
         advice = "; " + in_quotes(str(place[0]), ".".join((str(place[-1]), key, *_deeper(value))))
     elif is_secret_name(key):
         advice = f"; {ADVICE}"
-    elif key in _PLANNED.get(place, ()):
-        advice = " in this version of batchrunner"
     else:
         known = [name for name in table.__struct_fields__ if name not in NO_KEYS] + list(more)
         meant = SHORT_NAMES.get(key, key)
@@ -147,7 +144,9 @@ def _choices(kind: Any) -> list[str]:
     """What a key takes where few texts will do: a whole number, "auto". Nothing where any text will."""
     parts = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
     texts = [f'"{text}"' for part in parts if get_origin(part) is Literal for text in get_args(part)]
-    return [_EXPECTED[part.__name__] for part in parts if part in (int, float)] + texts if texts else []
+    others = {int: "int", float: "float", list: "array"}
+    names = [others[plain] for part in parts if (plain := get_origin(part) or part) in others]
+    return [_EXPECTED[name] for name in names] + texts if texts else []
 
 
 def _type_at(table: type[Table], path: Place) -> Any:

@@ -23,7 +23,7 @@ from batchrunner.runner.charged import Settled, backoff_seconds, gets_another, r
 from batchrunner.runner.ending import End, Ending
 from batchrunner.runner.lanes import OpenLane
 from batchrunner.runner.learning import Learning
-from batchrunner.runner.outcome import Came, answered, failed, failed_after, read
+from batchrunner.runner.outcome import Came, answered, failed, failed_after, read, with_body
 from batchrunner.runner.purse import Purse
 from batchrunner.store.marks import Marks
 from batchrunner.store.rows import Entry
@@ -187,6 +187,8 @@ class Asker:
         now = limiter.clock()
         price = self._purse.price_of(request.model)
         came = read(brought, sent_at=sent_at, latency_s=now - lease.taken_at, check=request.check, price=price)
+        if request.keeps_raw:
+            came = with_body(came, brought)
         self._learning.take_in(request, lease, came, now)
         if isinstance(brought, HttpReply):
             self._learning.listen(brought, now)

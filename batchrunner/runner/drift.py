@@ -13,9 +13,27 @@ from batchrunner.chat.request import RequestSettings, compose, digest_of
 from batchrunner.records import Row
 from batchrunner.store.bitmap import Bitmap
 
+_RECORDED = {"keep": "the columns that are kept", "raw": "the gateway's bodies"}
 OnDrift = Literal["stop", "rerun-changed", "keep"]
 Units = Callable[[Callable[[int], bool]], Iterator[list[Row]]]
 Recorded = Callable[[], Iterable[tuple[int, bytes | None]]]
+
+
+def told_of_columns(output: object, differing: Iterable[str]) -> str | None:
+    """For people: that what is recorded of each row is not what the earlier run recorded; None where it is."""
+    names = [words for name, words in _RECORDED.items() if name in differing]
+    if not names:
+        return None
+    return (
+        f"The earlier run of {output} was told otherwise about {' and '.join(names)}, and its rows stay as they were "
+        "recorded. To go on with rows of both kinds say --on-drift keep, to start anew --resume never; another "
+        "--output keeps both."
+    )
+
+
+def of_what_is_asked(differing: Iterable[str]) -> list[str]:
+    """Those of the parts that differ which may change what is asked."""
+    return [name for name in differing if name not in _RECORDED]
 
 
 class Drift(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,18 +1,17 @@
-"""The run folder, opened: locked, compared with the run that was here before, its in-flight marks counted."""
+"""The run folder: compared with the run that was here before, its in-flight marks counted, whose its output is."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from itertools import takewhile
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 
-from batchrunner.errors import InputError, StorageError, UsageError
+from batchrunner.errors import InputError
 from batchrunner.runner.about import about_run, fact_of_about
 from batchrunner.runner.arms import ASIDE, Renumbering, arms_in, fact_of
-from batchrunner.runner.drift import Drift, OnDrift, Recorded
+from batchrunner.runner.drift import Drift, OnDrift, Recorded, of_what_is_asked, told_of_columns
 from batchrunner.runner.preparing import Prepared, Scanned
 from batchrunner.runner.published import folder_of, layout_in, outcomes, published_in
 from batchrunner.runner.publishing import take_parts_back
@@ -20,11 +19,9 @@ from batchrunner.runner.retrying import Condition, matches
 from batchrunner.sink.atomic import sync_folder
 from batchrunner.store.bitmap import Bitmap
 from batchrunner.store.database import Store, peek
-from batchrunner.store.lock import RunLock
 from batchrunner.store.marks import Marks
 from batchrunner.store.renumbered import RenumberedStore
 
-Resume = Literal["auto", "never", "must"]
 _IDENTITY = "identity"
 _IN_DOUBT = "in_doubt"
 _DOUBTED = "doubted"
@@ -74,6 +71,11 @@ class RunFolder:
             self._renew_output()
             self.store.reopen(changed)
         self._remember_identity(job.identity)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a run was ever begun in it."""
+        return self.store.fact(_IDENTITY) is not None
 
     def choose(self, chosen: Bitmap, arms: int) -> None:
         """Ask these rows alone, each in all its arms; others that were recorded stay so, and are in no output."""
@@ -132,6 +134,11 @@ class RunFolder:
         """The file at the output's path is of a run that was set aside for this one: it may be replaced."""
         self.store.remember(_PUBLISHED, _stamp(self.output))
 
+    @property
+    def published(self) -> str:
+        """What was written last, as `publishing` was told; empty before."""
+        return self.store.fact(_PUBLISHED) or ""
+
     def is_published(self, content: str) -> bool:
         """Whether the output stands as it was written, with this content."""
         return self.output.exists() and self.store.fact(_PUBLISHED) == f"{_stamp(self.output)} {content}"
@@ -163,6 +170,11 @@ class RunFolder:
         if not self.store.holds_answers():
             self._renew_output()
             self.store.reopen_all()
+            return ()
+        told = told_of_columns(self.output, differing)
+        if told is not None and on_drift != "keep":
+            raise InputError(told)
+        if not of_what_is_asked(differing):
             return ()
         drift = job.drift_from(lambda: takewhile(lambda unit: unit[0] < ASIDE, recorded()))
         if drift and on_drift == "stop":
@@ -206,85 +218,12 @@ def scanned_before(path: Path) -> Scanned | None:
     return None if fact is None else msgspec.json.decode(fact, type=Scanned)
 
 
-@contextmanager
-def open_run_folder(
-    path: Path, *, output: Path, in_parts: bool, resume: Resume, overwrite: bool
-) -> Iterator[RunFolder]:
-    """Lock and open a run folder. LockedError where another run holds it.
-
-    UsageError where --resume must finds no earlier run, or the output is a file that batchrunner did not write, or
-    a folder (`in_parts`) with anything in it.
-    """
-    if resume == "must" and not (path / "run.sqlite").exists():
-        raise UsageError(f"There is no earlier run to resume in {path}; leave out --resume must to begin one.")
-    if not overwrite and not (path / "run.sqlite").exists():
-        _check_absent(output)
-    locks = [_lock(path)]
-    try:
-        folder = RunFolder(path, output=output, in_parts=in_parts)
-        ours = folder.owns_output
-        if resume == "never" and folder.store.fact(_IDENTITY) is not None:
-            folder.close()
-            _set_aside(*([output] if in_parts and ours else []), path)
-            locks.append(_lock(path))
-            folder = RunFolder(path, output=output, in_parts=in_parts)
-            if ours and not in_parts:
-                folder.inherit_output()
-        try:
-            folder.may_overwrite = ours or overwrite
-            if not folder.may_overwrite:
-                _check_absent(output)
-            yield folder
-        finally:
-            folder.close()
-    finally:
-        for lock in locks:
-            lock.release()
-
-
 def _told(output: Path, differing: list[str], drift: Drift) -> str:
     return (
         f"The earlier run of {output} asked something else (not the same {', '.join(differing)}): units "
         f"{drift.words()}. To ask what changed again say --on-drift rerun-changed, to keep its answers "
         "--on-drift keep, to start anew --resume never; another --output keeps both."
     )
-
-
-def _check_absent(output: Path) -> None:
-    if output.is_dir() and not any(output.iterdir()):
-        return
-    if output.exists():
-        raise UsageError(f"{output} exists and is not of this run; name another --output, or say --overwrite.")
-
-
-def _lock(path: Path) -> RunLock:
-    try:
-        if not path.exists():
-            path.mkdir(mode=0o700, parents=True)
-            sync_folder(path.parent)
-    except FileExistsError:
-        pass  # another run was quicker
-    except OSError as error:
-        raise StorageError(f"The run folder {path} can't be made: {error.strerror}; see --run-dir.") from error
-    return RunLock(path)
-
-
-def _set_aside(*paths: Path) -> None:
-    """Rename the run folder, and before it the parts that hold its answers, to the first free `NAME.1`, `NAME.2`."""
-    number = 1
-    while any(_aside(path, number).exists() for path in paths):
-        number += 1
-    for path in paths:
-        try:
-            path.rename(_aside(path, number))
-        except FileNotFoundError:  # no part has been published yet
-            continue
-        except OSError as error:
-            raise StorageError(f"The run folder {path} can't be set aside: {error.strerror}.") from error
-
-
-def _aside(path: Path, number: int) -> Path:
-    return path.with_name(f"{path.name}.{number}")
 
 
 def _stamp(output: Path) -> str:

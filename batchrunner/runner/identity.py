@@ -18,7 +18,13 @@ def identity_of(job: Job, fingerprint: str, base_url: str) -> dict[str, str]:
         for name, value in request.items()
         if name != "stream" and (value or name in _ALWAYS_TOLD)
     }
-    return {"input": fingerprint, "base_url": base_url, **{name: short(value) for name, value in encoded.items()}}
+    kept = {"keep": msgspec.json.encode(job.keep).decode()} if job.keep else {}
+    return {
+        "input": fingerprint,
+        "base_url": base_url,
+        **kept,
+        **{name: short(value) for name, value in encoded.items()},
+    }
 
 
 def short(text: str) -> str:

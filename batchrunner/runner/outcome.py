@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import msgspec
 
-from batchrunner.chat.reply import emptiness, understand
+from batchrunner.chat.reply import emptiness, request_id_in, understand
 from batchrunner.chat.request import RequestSettings
 from batchrunner.chat.verdict import UNPAID
 from batchrunner.job.schema import ModelPrices
@@ -32,6 +32,7 @@ Check = Callable[[Reply], Reply | Failure]
 MOST_BYTES_OF_A_CHAR = 4
 BYTES_AROUND = 1024  # what a body with images has beside texts
 _FULL = frozenset({503, 529})  # no capacity; other kinds of UNAVAILABLE may have come from a proxy half-way
+NOTHING_CAME = msgspec.Raw(b"null")
 _NOT_COUNTED = UNPAID | {Kind.UNAVAILABLE}  # a 500 may have come after the tokens were counted
 
 
@@ -40,7 +41,7 @@ class Came(msgspec.Struct, frozen=True, kw_only=True):
 
     `seen`: what a stream that broke off had told of its usage; `cost`: of all of it, None where nobody knows;
     `refusal`: what a 429 says; `hint_seconds`: what any failure asks us to wait; `gateway_time`: Unix time as the
-    gateway tells it.
+    gateway tells it; `request_id`: of a reply that is no answer; `raw`: see Outcome.
     """
 
     sent_at: float
@@ -53,6 +54,8 @@ class Came(msgspec.Struct, frozen=True, kw_only=True):
     refusal: Refusal | None = None
     hint_seconds: float | None = None
     gateway_time: float | None = None
+    request_id: str | None = None
+    raw: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
     def as_try(self, request: Request) -> Try:
         """The row of the store's `tries`."""
@@ -140,6 +143,7 @@ def read(
         refusal=refusal,
         hint_seconds=refusal.wait_seconds if refusal else retry_after_seconds(came.headers, came.body, now),
         gateway_time=gateway_time(came.headers, now),
+        request_id=request_id_in(came.headers),
     )
 
 
@@ -157,6 +161,26 @@ def _cost_of_failure(failure: Failure) -> float | None:
     """Nothing, where the gateway turned the request away or never saw it."""
     is_unpaid = failure.kind in UNPAID or (failure.kind is Kind.UNAVAILABLE and failure.status in _FULL)
     return 0.0 if is_unpaid else None
+
+
+def with_body(came: Came, brought: HttpReply | Broken | Failure) -> Came:
+    """The same, with the body of the reply: as it is where that is JSON, else as a text in JSON; null where none came.
+    Of a stream it is the completion put together."""
+    match brought:
+        case HttpReply(body=body) | Broken(how=HttpReply(body=body)) | Broken(so_far=body):
+            raw = msgspec.Raw(_as_json(body))
+        case Failure():
+            raw = NOTHING_CAME
+    return msgspec.structs.replace(came, raw=raw)
+
+
+def _as_json(body: bytes) -> bytes:
+    try:
+        body.decode()
+        msgspec.json.format(body, indent=-1)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return msgspec.json.encode(body.decode(errors="replace"))
+    return body.strip()
 
 
 def answered(request: Request, came: Came, attempts: int) -> Outcome:
@@ -182,6 +206,8 @@ def answered(request: Request, came: Came, attempts: int) -> Outcome:
         first_token_s=came.first_token_s,
         request_id=reply.request_id,
         finished_at=timestamp(came.sent_at + came.latency_s),
+        raw=came.raw,
+        kept=request.kept,
     )
 
 
@@ -195,6 +221,8 @@ def failed(of: Row | Request, failure: Failure, arm: RequestSettings | Request, 
         variant=arm.variant,
         sample=arm.sample,
         finished_at=timestamp(now),
+        raw=NOTHING_CAME if arm.keeps_raw else msgspec.UNSET,
+        kept=of.kept,
     )
 
 
@@ -210,6 +238,8 @@ def failed_after(request: Request, came: Came, attempts: int) -> Outcome:
         latency_s=round(came.latency_s, 4),
         usage=paid.usage,
         cost=paid.cost,
+        request_id=came.request_id,
+        raw=came.raw,
     )
     reply = came.reply
     if reply is None:

@@ -11,7 +11,7 @@ from batchrunner.chat.request import RequestSettings
 from batchrunner.errors import UsageError
 from batchrunner.job.schema import Job
 from batchrunner.records import Failure, Row
-from batchrunner.runner.columns import check_template
+from batchrunner.runner.missing import check_template
 from batchrunner.source.attachments import Folder
 from batchrunner.source.conversation import Conversation
 from batchrunner.source.template import Template, compile_template

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Literal
 
 import msgspec
 
@@ -14,15 +15,17 @@ from batchrunner.job.sweep import Arm, arms_of, swept_in
 from batchrunner.records import Request, Row
 from batchrunner.runner.arms import KnownArm, known_arms
 from batchrunner.runner.budget import lacking
-from batchrunner.runner.columns import warnings_of_row_params
+from batchrunner.runner.columns import keep_of, kinds_in_input, parsed_fields
 from batchrunner.runner.drift import Drift, Recorded, compare
 from batchrunner.runner.hooks import MakeRequest, RemadeSource
 from batchrunner.runner.identity import identity_of
+from batchrunner.runner.missing import check_keep, warnings_of_row_params
 from batchrunner.runner.money import finder_of
 from batchrunner.runner.phrasing import phrase
 from batchrunner.runner.sampling import Sample
+from batchrunner.sink.columns import Columns, Kinds
 from batchrunner.sink.parts import part_name, suffix_of
-from batchrunner.source import Source, open_source, takes_in
+from batchrunner.source import Keep, Source, open_source, takes_in
 from batchrunner.store.bitmap import Bitmap
 
 LOOKED_AT = 100
@@ -30,18 +33,21 @@ _COMPOSED = 1000
 
 
 class Scanned(msgspec.Struct, frozen=True, kw_only=True):
-    """An input that was scanned: its SHA-256 in hex, its bytes and its rows."""
+    """An input that was scanned: its SHA-256 in hex, its bytes and its rows; the kinds of values in the columns that
+    are kept (`keep`), where it was read for them."""
 
     fingerprint: str
     size: int
     rows: int
+    keep: list[str] | Literal["all"] = []
+    kinds: Kinds | None = None
 
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     """An input that can be asked. `rows`: how many of its rows are looked at; `chosen`: those of them that are asked,
     all where it is None; `arms`: in which ways each of them is, and `settings` what each way says of a request;
     `identity`: what makes answers of two runs comparable; `version`: of its files before they were read; `warnings`: of
-    what may be a mistake."""
+    what may be a mistake; `columns`: what its output rows have beside the native ones, `keep` what of the input."""
 
     version: str
     source: Source | RemadeSource
@@ -52,6 +58,8 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     sample: Sample | None
     chosen: Bitmap | None
     identity: dict[str, str]
+    columns: Columns
+    keep: Keep | None
     warnings: tuple[str, ...] = ()
 
     @property
@@ -103,7 +111,7 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
 
     def moved_to(self, place: str) -> "Prepared":
         """The same, its input having been moved."""
-        source = open_source(place)
+        source = open_source(place, self.keep)
         return msgspec.structs.replace(self, source=source, version=source.version())
 
     def is_changed(self) -> bool:
@@ -127,8 +135,10 @@ def prepare(
     base_url: str,
     known: Scanned | None,
     make: MakeRequest | None = None,
+    keeps_raw: bool = False,
 ) -> Prepared:
     """Read the input once; where its bytes are those of `known`, they are hashed only. `make` makes the requests.
+    `keeps_raw`: outcomes have the bodies of replies.
 
     UsageError or InputError for what no row could survive.
     """
@@ -136,15 +146,17 @@ def prepare(
     if takes_in(job.input, output / part_name(0, suffix_of(output)) if job.output_is_folder else output):
         raise UsageError(f"{job.output_path} is, or would be, part of the input: name another --output.")
     arms = arms_of(job.request, job.sweep)
-    opened = open_source(job.input)
-    source = _source(opened, job, make)
+    keep = keep_of(job)
+    as_it_is = open_source(job.input, keep)
+    check_keep(job.keep, as_it_is)
+    source = _source(job, as_it_is, make)
     first = next(source.rows(lambda _: False, LOOKED_AT), [])
-    settings = _settings(job, arms, first, base_url, from_texts=opened.has_texts_only)
+    settings = _settings(job, arms, first, base_url, from_texts=as_it_is.has_texts_only, keeps_raw=keeps_raw)
     _check_sweep(job, settings, first)
     _check_model(job, settings, first)
     _check_budget(job, settings, first)
     version = source.version()
-    scanned = _scanned(source, known)
+    scanned = _with_kinds(_scanned(source, known), job, as_it_is, known)
     rows = scanned.rows if limit is None else min(scanned.rows, limit)
     return Prepared(
         version=version,
@@ -155,15 +167,28 @@ def prepare(
         rows=rows,
         sample=sample,
         chosen=None if sample is None else sample.chosen(rows),
-        identity=identity_of(job, scanned.fingerprint, base_url) | _identity_of(make),
+        identity=identity_of(job, scanned.fingerprint, base_url) | _identity_of(make, keeps_raw=keeps_raw),
+        columns=Columns(
+            raw=keeps_raw,
+            parsed=parsed_fields(job, settings, bodies_speak=_bodies_speak(settings, first)),
+            keeps=bool(job.keep),
+            kept=scanned.kinds,
+        ),
+        keep=keep,
         warnings=(
-            *warnings_of_row_params(job.request.row_params, opened, first),
+            *warnings_of_row_params(job.request.row_params, as_it_is, first),
             *misspelt([*job.request.params, *job.request.row_params, *job.sweep]),
         ),
     )
 
 
-def _source(source: Source, job: Job, make: MakeRequest | None) -> Source | RemadeSource:
+def _with_kinds(scanned: Scanned, job: Job, source: Source, known: Scanned | None) -> Scanned:
+    same = known is not None and (known.fingerprint, known.keep) == (scanned.fingerprint, job.keep)
+    kinds = kinds_in_input(job, source, found_before=known.kinds if known is not None and same else None)
+    return msgspec.structs.replace(scanned, keep=job.keep, kinds=kinds)
+
+
+def _source(job: Job, source: Source, make: MakeRequest | None) -> Source | RemadeSource:
     if make is None:
         return source
     if job.request.prompt is not None or job.request.messages or "prompt" in job.sweep:
@@ -171,13 +196,14 @@ def _source(source: Source, job: Job, make: MakeRequest | None) -> Source | Rema
     return RemadeSource(source, make, job.request.model)
 
 
-def _identity_of(make: MakeRequest | None) -> dict[str, str]:
+def _identity_of(make: MakeRequest | None, *, keeps_raw: bool) -> dict[str, str]:
     """Nobody knows whether a function is the one of the earlier run: it never is, so that what it makes is compared."""
-    return {} if make is None else {"function that makes the requests": str(time.time_ns())}
+    made = {} if make is None else {"function that makes the requests": str(time.time_ns())}
+    return made | ({"raw": "true"} if keeps_raw else {})
 
 
 def _settings(
-    job: Job, arms: Sequence[Arm], first: list[Row], base_url: str, *, from_texts: bool
+    job: Job, arms: Sequence[Arm], first: list[Row], base_url: str, *, from_texts: bool, keeps_raw: bool
 ) -> tuple[RequestSettings, ...]:
     """What each arm says of a request. The samples of a variant share its templates."""
     swept = swept_in(job.sweep)
@@ -185,7 +211,8 @@ def _settings(
     for arm in arms:
         if id(arm.request) not in phrased:
             variant = msgspec.structs.replace(job, request=arm.request)
-            phrased[id(arm.request)] = phrase(variant, first, base_url=base_url, from_texts=from_texts)
+            settings = phrase(variant, first, base_url=base_url, from_texts=from_texts)
+            phrased[id(arm.request)] = msgspec.structs.replace(settings, keeps_raw=keeps_raw)
     return tuple(_of_arm(phrased[id(arm.request)], arm, swept) for arm in arms)
 
 
@@ -199,7 +226,7 @@ def _units_of(row: Row, arms: int, skip: Callable[[int], bool]) -> Iterator[Row]
     first = row.number * arms
     for number in range(first, first + arms):
         if not skip(number):
-            yield Row(number=number, id=row.id, columns=row.columns, failure=row.failure, arms=arms)
+            yield Row(number=number, id=row.id, columns=row.columns, failure=row.failure, arms=arms, kept=row.kept)
 
 
 def _scanned(source: Source | RemadeSource, known: Scanned | None) -> Scanned:

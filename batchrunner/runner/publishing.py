@@ -31,6 +31,7 @@ from batchrunner.runner.published import (
     rows_of,
 )
 from batchrunner.sink.atomic import make_folder, remove_file
+from batchrunner.sink.columns import NATIVE, Columns
 from batchrunner.sink.parts import (
     Manifest,
     Part,
@@ -54,12 +55,21 @@ class GivenUpError(Exception):
 
 
 class PartedOutput:
-    """The folder of parts of a run that works in `run_dir`, over a connection of its own. Used by one thread at a
-    time, after `take_up`. `given_up` may be set by any: what is being written is dropped then. `overwrite` allows to
-    replace files of the parts' names that are not ours. `taken_back`: it is not whole, though nothing is to be
-    written."""
+    """The folder of parts of a run that works in `run_dir`, over a connection of its own; `columns` are those that its
+    tables have. Used by one thread at a time, after `take_up`. `given_up` may be set by any: what is being written is
+    dropped then. `overwrite` allows to replace files of the parts' names that are not ours. `taken_back`: it is not
+    whole, though nothing is to be written."""
 
-    def __init__(self, run_dir: Path, folder: Path, *, total: int, part_rows: int | None, overwrite: bool) -> None:
+    def __init__(
+        self,
+        run_dir: Path,
+        folder: Path,
+        *,
+        total: int,
+        part_rows: int | None,
+        overwrite: bool,
+        columns: Columns = NATIVE,
+    ) -> None:
         self.given_up = False
         self.taken_back = False
         self.part_rows = part_rows or PART_ROWS
@@ -68,6 +78,7 @@ class PartedOutput:
         self._folder = folder
         self._total = total
         self._overwrite = overwrite
+        self._columns = columns
         self._store = PartedStore(run_dir)
         self._published = published_in(self._store)
         self._suffix = suffix_of(folder)
@@ -99,7 +110,8 @@ class PartedOutput:
         if index in self._published:
             self._write_manifest(without=index)
         may_replace = index in self._published or self._overwrite
-        with sealed_part(path, self._rows(index), replace=may_replace) as (size, sha256):
+        rows = self._rows(index)
+        with sealed_part(path, rows, replace=may_replace, columns=self._columns) as (size, sha256):
             part = self._part(path.name, first, end, size, sha256)
             self._store.remember(_BEGUN, msgspec.json.encode(part).decode())
         self._keep(index, part)

@@ -12,13 +12,13 @@ from typing import Any
 import msgspec
 
 from batchrunner.errors import UsageError
-from batchrunner.records import ErrorColumn, Outcome, Usage
+from batchrunner.records import COLUMNS, ErrorColumn, Usage
 
 _CONDITION = re.compile(r"([^=!]+)(!?=)(.*)", re.DOTALL)
 _WITHIN: dict[str, type[msgspec.Struct]] = {"error": ErrorColumn, "usage": Usage}
 FIELDS = tuple(
     field
-    for name in Outcome.__struct_fields__
+    for name in COLUMNS
     for field in ([f"{name}.{inner}" for inner in _WITHIN[name].__struct_fields__] if name in _WITHIN else [name])
 )
 

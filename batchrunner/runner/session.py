@@ -2,13 +2,11 @@
 
 import os
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import anyio
 import msgspec
 from anyio import to_thread
 
@@ -21,20 +19,23 @@ from batchrunner.report.summary import ThisRun, Variant, this_run, variant_of
 from batchrunner.report.tally import Tally
 from batchrunner.runner.about import About, Ended, about_run, remember_about, remember_ending
 from batchrunner.runner.asking import Patience
+from batchrunner.runner.columns import settle_columns
 from batchrunner.runner.deadline import Deadline, deadline_of
 from batchrunner.runner.ending import End, Ending
-from batchrunner.runner.folder import RunFolder, open_run_folder, scanned_before
+from batchrunner.runner.finishing import check_errors_file, check_format, write_run
+from batchrunner.runner.folder import RunFolder, scanned_before
 from batchrunner.runner.lanes import LaneOpener
 from batchrunner.runner.loop import Loop, Parts
+from batchrunner.runner.opening import open_run_folder
 from batchrunner.runner.preparing import Prepared, prepare
-from batchrunner.runner.published import outcomes
 from batchrunner.runner.publisher import Publisher
 from batchrunner.runner.publishing import PartedOutput
 from batchrunner.runner.purse import Purse, purse_of
 from batchrunner.runner.settings import Settings
-from batchrunner.runner.signals import Signals
+from batchrunner.runner.signals import Show, Signals, watched
 from batchrunner.runner.spooling import keep
-from batchrunner.sink import prepare_output, write_output
+from batchrunner.sink import prepare_output
+from batchrunner.sink.columns import Columns
 from batchrunner.store.bitmap import Bitmap
 from batchrunner.store.database import Totals
 from batchrunner.store.mounts import refuse_network
@@ -45,13 +46,13 @@ from batchrunner.transport.streaming import StreamingTransport
 
 WAITING_FOR_COMMIT = 1024  # where nobody said how many may be in flight
 
-Show = Coroutine[Any, Any, None]
 Watch = Callable[[Loop, int, int], Show]
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
     """How a run ended and what stands in its store. `total`: units of the job; `in_doubt`: over all its runs;
-    `variants`: those of the sweep; `reopened`: failed units that were to be asked again."""
+    `variants`: those of the sweep; `reopened`: failed units that were to be asked again; `to_stdout`: the output went
+    to standard output."""
 
     ending: Ending
     total: int
@@ -60,6 +61,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     this_run: ThisRun
     variants: list[Variant]
     reopened: int = 0
+    to_stdout: bool = False
 
 
 async def run_job(job: Job, settings: Settings, *, key: Secret, watch: Watch, signals: Signals | None = None) -> Result:
@@ -79,20 +81,24 @@ async def run_job(job: Job, settings: Settings, *, key: Secret, watch: Watch, si
         output=job.output_path,
         in_parts=job.output_is_folder,
         resume=settings.resume,
-        overwrite=settings.overwrite,
+        overwrite=settings.overwrite or settings.to_stdout,
     )
     with opened as folder:
+        check_errors_file(folder, settings)
         check_room(settings.run_dir, job.output_path.parent)
         await to_thread.run_sync(folder.begin, prepared, settings.on_drift)
         if settings.spool is not None:
             job = msgspec.structs.replace(job, input=str(keep(settings.spool, folder.path)))
             prepared = prepared.moved_to(job.input)
         folder.remember_scanned(prepared.scanned)
+        columns = await to_thread.run_sync(
+            settle_columns, folder.store, folder.path, job.output_path if folder.in_parts else None, prepared.columns
+        )
         if prepared.chosen is not None:
             folder.choose(prepared.chosen, len(prepared.arms))
         _remember_about(folder, job, settings, prepared)
         reopened = 0 if settings.retry is None else folder.reopen_failed(prepared.total, settings.retry)
-        with _parted(folder, prepared.total, settings) as parts:
+        with _parted(folder, prepared.total, settings, columns) as parts:
             publisher = None if parts is None else Publisher(parts, await to_thread.run_sync(parts.take_up))
             run = _Run(
                 job=job,
@@ -104,7 +110,7 @@ async def run_job(job: Job, settings: Settings, *, key: Secret, watch: Watch, si
                 deadline=deadline,
             )
             result = await run.to_its_end(key, watch, write=parts.finish if parts else run.write_file)
-        return msgspec.structs.replace(result, reopened=reopened)
+        return msgspec.structs.replace(result, reopened=reopened, to_stdout=settings.to_stdout)
 
 
 def _check(job: Job, settings: Settings) -> None:
@@ -115,6 +121,7 @@ def _check(job: Job, settings: Settings) -> None:
         raise UsageError("--part-rows is for an output in parts: a folder, named with / at its end.")
     if settings.sample is not None and in_parts:
         raise UsageError("--sample makes an output in one file: name one, without / at its end.")
+    check_format(job, settings)
     prepare_output(job.output_path, in_parts=in_parts)
     refuse_network(settings.run_dir, "--run-dir")
     refuse_network(settings.state_dir, "--state-dir")
@@ -128,6 +135,7 @@ def _prepared(job: Job, settings: Settings) -> Prepared:
         base_url=settings.identity_url or job.gateway.base_url,
         known=None if settings.resume == "never" else scanned_before(settings.run_dir),
         make=settings.hooks.request,
+        keeps_raw=settings.keeps_raw,
     )
 
 
@@ -174,14 +182,8 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
         return [variant_of(arm.variant, arm.request.model, one) for arm, one in zip(first, sums, strict=True)]
 
     def write_file(self) -> None:
-        """Write the output in one file, unless it stands there as it was written."""
-        folder, total = self.folder, self.prepared.total
-        ended, ok = folder.store.count(0, total)
-        content = f"{ok} ok {ended - ok} failed{self.prepared.words_of_sample}"
-        if folder.is_published(content):
-            return
-        with folder.publishing(content):
-            write_output(folder.output, outcomes(folder.store, folder.path, total), replace=folder.may_overwrite)
+        """Write the output where it is not in parts."""
+        write_run(self.folder, self.prepared.total, self.settings, self.prepared.words_of_sample)
 
     async def _ask_pending(self, key: Secret, watch: Watch) -> tuple[Tally, list[LaneUse], Ending | None]:
         """Ask for every unit that has not ended; with none left, no connection is opened."""
@@ -214,8 +216,9 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
                 async with transport:
                     loop = Loop(self._parts(transport, lanes, done, purse))
                     show = partial(watch, loop, ended, self.prepared.asked)
-                    watched = _watched(loop, show, self.signals, listens=self.settings.hooks.heeds_signals)
-                    ending = await self.deadline.around(loop, watched)
+                    listens = self.settings.hooks.heeds_signals
+                    running = watched(loop, show, self.signals, listens=listens)
+                    ending = await self.deadline.around(loop, running)
                     return loop.tally, lanes.uses(), ending
 
     def _parts(self, transport: HttpTransport, lanes: LaneOpener, done: Bitmap, purse: Purse) -> Parts:
@@ -248,30 +251,19 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-async def _watched(loop: Loop, watch: Callable[[], Show], heard: Signals | None, *, listens: bool) -> Ending | None:
-    """The loop, with what shows its progress and what hears signals beside it."""
-    signals = heard or Signals()
-    async with anyio.create_task_group() as beside:
-        beside.start_soon(watch)
-        if heard is None and listens:
-            beside.start_soon(signals.listen)
-        signals.will_stop(loop)
-        try:
-            ending = await loop.run()
-        finally:
-            signals.forget(loop)
-        beside.cancel_scope.cancel()
-    return ending
-
-
 @contextmanager
-def _parted(folder: RunFolder, total: int, settings: Settings) -> Iterator[PartedOutput | None]:
+def _parted(folder: RunFolder, total: int, settings: Settings, columns: Columns) -> Iterator[PartedOutput | None]:
     """The output, where it is a folder of parts."""
     if not folder.in_parts:
         yield None
         return
     parts = PartedOutput(
-        folder.path, folder.output, total=total, part_rows=settings.part_rows, overwrite=settings.overwrite
+        folder.path,
+        folder.output,
+        total=total,
+        part_rows=settings.part_rows,
+        overwrite=settings.overwrite,
+        columns=columns,
     )
     with closing(parts):
         yield parts

@@ -6,11 +6,12 @@ from typing import Literal
 import msgspec
 
 from batchrunner.runner.drift import OnDrift
-from batchrunner.runner.folder import Resume
 from batchrunner.runner.hooks import Hooks
+from batchrunner.runner.opening import Resume
 from batchrunner.runner.retrying import Condition
 from batchrunner.runner.sampling import Sample
 from batchrunner.runner.stopping import MaxFailed
+from batchrunner.sink import OutputFormat
 from batchrunner.transport.secret import Secret
 
 
@@ -18,7 +19,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """`identity_url` stands for the base URL where that changes from run to run;
     `arguments` are remembered, for others to go on with; failed units that meet every condition of `retry` are asked
     again, none where it is None; `spool` is the input where that came from standard input, to be kept in the run
-    folder; `headers` go with every try; `hooks` are of the program that runs the job."""
+    folder; `headers` go with every try; `hooks` are of the program that runs the job; `raw`: outcomes have the
+    gateway's bodies; `output_format`: the shape of the output's lines; `to_stdout`: these go to standard output."""
 
     run_dir: Path
     state_dir: Path
@@ -38,6 +40,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     arguments: tuple[str, ...] = ()
     retry: tuple[Condition, ...] | None = None
     part_rows: int | None = None
+    raw: bool = False
+    output_format: OutputFormat = "native"
+    to_stdout: bool = False
     spool: Path | None = None
     headers: dict[str, str | Secret] = {}
     hooks: Hooks = Hooks()
+
+    @property
+    def keeps_raw(self) -> bool:
+        """Whether outcomes have the gateway's bodies: lines of the Batch API hold them."""
+        return self.raw or self.output_format == "openai-batch"

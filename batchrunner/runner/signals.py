@@ -1,12 +1,15 @@
 """SIGINT and SIGTERM, heard once for every loop of this process: each stops them all."""
 
 import signal
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import anyio
 
 from batchrunner.runner.ending import End, Ending
 from batchrunner.runner.loop import Loop
 
+Show = Coroutine[Any, Any, None]
 _ENDS = {signal.SIGINT: End.INTERRUPTED, signal.SIGTERM: End.TERMINATED}
 
 
@@ -35,3 +38,19 @@ class Signals:
                 self._came.append(Ending(end=end, message=end.value))
                 for loop in self._loops:
                     loop.stop(self._came[-1])
+
+
+async def watched(loop: Loop, watch: Callable[[], Show], heard: Signals | None, *, listens: bool) -> Ending | None:
+    """The loop, with what shows its progress and what hears signals beside it."""
+    signals = heard or Signals()
+    async with anyio.create_task_group() as beside:
+        beside.start_soon(watch)
+        if heard is None and listens:
+            beside.start_soon(signals.listen)
+        signals.will_stop(loop)
+        try:
+            ending = await loop.run()
+        finally:
+            signals.forget(loop)
+        beside.cancel_scope.cancel()
+    return ending

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from batchrunner.job.schema import Job
+from batchrunner.job.schema import STANDARD_OUTPUT, Job
 from batchrunner.report.summary import Summary, Units, usage_of
 from batchrunner.runner.ending import CODE_OF_END
 from batchrunner.runner.session import Result
@@ -22,7 +22,7 @@ def kept_summary(job: Job, result: Result) -> Summary:
 def _summary_of(job: Job, result: Result) -> Summary:
     ending, totals = result.ending, result.totals
     return Summary(
-        output=str(job.output_path),
+        output=STANDARD_OUTPUT if result.to_stdout else str(job.output_path),
         ending=ending.end.value,
         message=ending.message,
         exit_code=CODE_OF_END[ending.end],

@@ -4,16 +4,24 @@ such files (see parts).
 Refuses names without a known suffix, and folders that can't be written: ask prepare_output before anything is sent.
 """
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO, Literal
 
-from batchrunner.errors import UsageError
-from batchrunner.sink.atomic import prepare_folder, whole_file
-from batchrunner.sink.formats import write_rows
+from batchrunner.errors import StorageError, UsageError
+from batchrunner.sink.atomic import BUFFER_BYTES, prepare_folder, reason, whole_file
+from batchrunner.sink.columns import NATIVE, Columns
+from batchrunner.sink.formats import SUFFIXES, suffix_in, write_rows
+from batchrunner.sink.jsonl import write_jsonl
+from batchrunner.sink.openai_batch import batch_lines
 
-__all__ = ["prepare_output", "write_output", "write_summary"]
+__all__ = ["OutputFormat", "prepare_output", "standard_output", "write_lines", "write_output", "write_summary"]
 
-SUFFIXES = (".jsonl", ".parquet")
+OutputFormat = Literal["native", "openai-batch"]
+_STDOUT = 1
+_KNOWN = ", ".join(SUFFIXES[:-1]) + " or " + SUFFIXES[-1]
 MAX_NAME_BYTES = 200  # file systems take 255; the summary and temporary names beside it are longer than the output's
 
 
@@ -24,21 +32,40 @@ def prepare_output(path: Path, *, in_parts: bool = False) -> None:
         _prepare_parts(path)
         return
     _check_name(path)
-    _check_suffix(path)
+    _suffix(path)
     if path.is_dir():
         raise UsageError(f"{path} is a folder: name a file in it")
     prepare_folder(path)
 
 
-def write_output(path: Path, outcomes: Iterable[bytes], *, replace: bool) -> None:
-    """Write native rows, each one JSON object, in the order they come; `replace` allows to overwrite.
+def write_output(path: Path, outcomes: Iterable[bytes], *, replace: bool, columns: Columns = NATIVE) -> None:
+    """Write native rows, each one JSON object, in the order they come; `replace` allows to overwrite, `columns` are
+    those that a table has.
 
     UsageError for a wrong name; StorageError where writing fails: then no file is new and an old one is untouched.
     """
     _check_name(path)
-    _check_suffix(path)
+    suffix = _suffix(path)
     with whole_file(path, replace=replace) as file:
-        write_rows(file, outcomes, suffix=path.suffix.lower())
+        write_rows(file, outcomes, suffix=suffix, columns=columns)
+
+
+def write_lines(file: BinaryIO, outcomes: Iterable[bytes], *, as_batch: bool) -> None:
+    """Write the rows as JSON lines; `as_batch`: as lines of the OpenAI Batch API, those of failed rows among them."""
+    if as_batch:
+        file.writelines(line.text for line in batch_lines(outcomes))
+    else:
+        write_jsonl(file, outcomes)
+
+
+@contextmanager
+def standard_output() -> Iterator[BinaryIO]:
+    """Standard output, to write to. StorageError where nobody takes it."""
+    try:
+        with os.fdopen(os.dup(_STDOUT), "wb", buffering=BUFFER_BYTES) as file:
+            yield file
+    except OSError as error:
+        raise StorageError(f"standard output can't be written: {reason(error)}; the answers are recorded") from error
 
 
 def write_summary(path: Path, body: bytes) -> None:
@@ -63,6 +90,8 @@ def _check_name(path: Path) -> None:
         raise UsageError(f"the output's name is longer than {MAX_NAME_BYTES} bytes: {path.name[:50]}…")
 
 
-def _check_suffix(path: Path) -> None:
-    if path.suffix.lower() not in SUFFIXES:
-        raise UsageError(f"{path}: outputs are {' or '.join(SUFFIXES)} files, told by their suffix, or folders, DIR/")
+def _suffix(path: Path) -> str:
+    suffix = suffix_in(path.name)
+    if suffix is None:
+        raise UsageError(f"{path}: outputs are {_KNOWN} files, told by their suffix, or folders, DIR/")
+    return suffix

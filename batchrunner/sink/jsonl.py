@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from batchrunner.errors import StorageError
+from batchrunner.sink.packed import unpacked
 
 
 def write_jsonl(file: BinaryIO, outcomes: Iterable[bytes]) -> None:
@@ -18,14 +18,11 @@ def write_jsonl(file: BinaryIO, outcomes: Iterable[bytes]) -> None:
         file.write(b"\n")
 
 
-def read_jsonl(path: Path) -> Iterator[bytes]:
-    """The lines of a file that write_jsonl wrote. StorageError where it can't be read."""
-    try:
-        with path.open("rb") as file:
-            for line in file:
-                yield line.removesuffix(b"\n")
-    except OSError as error:
-        raise StorageError(f"{path} can't be read back: {error.strerror}") from error
+def read_jsonl(path: Path, suffix: str) -> Iterator[bytes]:
+    """The lines of a file that write_jsonl wrote, packed as the suffix says. StorageError where it can't be read."""
+    with unpacked(path, suffix) as file:
+        for line in file:
+            yield line.removesuffix(b"\n")
 
 
 def _one_line(outcome: bytes) -> bytes:

@@ -1,14 +1,16 @@
-"""Parquet out: the columns of the native row in a fixed schema, zstd, with page checksums.
+"""Parquet out: the columns of the native row in a fixed schema, then those that the run has beside; zstd, with page
+checksums.
 
-Row groups are bounded by rows and by bytes, so memory does not grow with the output. `tool_calls` and `parsed` are
-JSON text. Refuses (StorageError) outcomes that are no native rows: the run store they come from is damaged.
-What was written is read back as the same JSON, byte for byte.
+Row groups are bounded by rows and by bytes, so memory does not grow with the output. `tool_calls`, `raw` and, where
+its fields are not known, `parsed` are JSON text. Refuses (StorageError) outcomes that are no native rows: the run store
+they come from is damaged. What was written is read back as the same JSON, byte for byte; but a whole number in a kept
+column of fractions comes back as a fraction, and a kept column that a row did not have as null.
 """
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import msgspec
 import pyarrow as pa
@@ -16,6 +18,8 @@ import pyarrow.parquet as pq
 
 from batchrunner.errors import StorageError
 from batchrunner.records import ErrorColumn, Outcome, Usage
+from batchrunner.sink.arrow import array_of, arrow_type, field_of, fitted, is_kept, json_of, text_of
+from batchrunner.sink.columns import NATIVE, Columns
 
 GROUP_ROWS = 10_000
 READ_ROWS = 1_000
@@ -71,33 +75,68 @@ class _Columns(msgspec.Struct, frozen=True, kw_only=True):
     finished_at: datetime | None = None
 
 
-def write_parquet(file: BinaryIO, outcomes: Iterable[bytes]) -> None:
+class _Row(NamedTuple):
+    """A row as it is read back: what every row has, and all of it as JSON by name, where the table has more columns."""
+
+    native: _Columns
+    beside: dict[str, msgspec.Raw]
+
+
+def write_parquet(file: BinaryIO, outcomes: Iterable[bytes], columns: Columns = NATIVE) -> None:
     """Write the rows in order; without any, a file with the schema and no rows."""
-    with pq.ParquetWriter(file, SCHEMA, compression="zstd", write_page_checksum=True) as writer:
-        for group in _groups(outcomes):
-            writer.write_batch(_batch(group), row_group_size=GROUP_ROWS)
+    schema = schema_of(columns)
+    with pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer:
+        for group in _groups(outcomes, schema):
+            writer.write_batch(_batch(group, schema, columns.parsed), row_group_size=GROUP_ROWS)
+
+
+def schema_of(columns: Columns) -> pa.Schema:
+    """The schema of a table with these columns beside the native ones, whose `kept` have been found."""
+    schema = SCHEMA
+    if columns.parsed:
+        fields = [(name, arrow_type(word)) for name, word in columns.parsed.items()]
+        schema = schema.set(schema.get_field_index("parsed"), pa.field("parsed", pa.struct(fields)))
+    if columns.raw:
+        schema = schema.append(pa.field("raw", pa.string()))
+    for name, kinds in (columns.kept or {}).items():
+        schema = schema.append(field_of(name, kinds))
+    return schema
 
 
 def read_parquet(path: Path) -> Iterator[bytes]:
     """The native rows of a file that write_parquet wrote. StorageError where it can't be read."""
-    encode = msgspec.json.encode
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            kept = [field for field in file.schema_arrow if is_kept(field)]
             for batch in file.iter_batches(batch_size=READ_ROWS):
                 for row in batch.to_pylist():
-                    yield encode(_outcome(row))
+                    yield _outcome(row, kept).as_row()
     except (pa.ArrowException, OSError, TypeError) as error:
         raise StorageError(f"{path} can't be read back: {str(error)[:100]}") from error
 
 
-def _outcome(row: dict[str, Any]) -> Outcome:
+def _outcome(row: dict[str, Any], kept: "list[pa.Field[Any]]") -> Outcome:
     """The native row of a row of the table."""
-    for name in ("tool_calls", "parsed"):
-        row[name] = None if row[name] is None else msgspec.Raw(row[name].encode())
+    if kept:
+        columns = {field.name: json_of(row.pop(field.name), field) for field in kept}
+        row["kept"] = msgspec.Raw(msgspec.json.encode(columns))
+    if "raw" in row:
+        row["raw"] = msgspec.Raw(b"null" if row["raw"] is None else row["raw"].encode())
+    row["parsed"] = _parsed_again(row["parsed"], row["response"])
+    row["tool_calls"] = None if row["tool_calls"] is None else msgspec.Raw(row["tool_calls"].encode())
     row["error"] = None if row["error"] is None else ErrorColumn(**row["error"])
     row["usage"] = None if row["usage"] is None else Usage(**row["usage"])
     row["finished_at"] = None if row["finished_at"] is None else _timestamp(row["finished_at"])
     return Outcome(**row)
+
+
+def _parsed_again(parsed: Any, response: str | None) -> msgspec.Raw | None:
+    """The answer's JSON: where the table has it as fields, all of it stands in the answer's text."""
+    if parsed is None:
+        return None
+    if isinstance(parsed, str):
+        return msgspec.Raw(parsed.encode())
+    return msgspec.Raw(msgspec.json.format((response or "null").encode(), indent=-1))
 
 
 def _timestamp(instant: datetime) -> str:
@@ -106,12 +145,16 @@ def _timestamp(instant: datetime) -> str:
     return instant.isoformat(timespec=unit).replace("+00:00", "Z")
 
 
-def _groups(outcomes: Iterable[bytes]) -> Iterator[list[_Columns]]:
-    decoder = msgspec.json.Decoder(_Columns)
-    group: list[_Columns] = []
+def _groups(outcomes: Iterable[bytes], schema: pa.Schema) -> Iterator[list[_Row]]:
+    decode = msgspec.json.Decoder(_Columns).decode
+    decode_all = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode if len(schema) > len(SCHEMA) else None
+    group: list[_Row] = []
     size = 0
     for outcome in outcomes:
-        group.append(_decoded(decoder, outcome))
+        try:
+            group.append(_Row(decode(outcome), decode_all(outcome) if decode_all is not None else {}))
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
+            raise StorageError(f"an outcome in the run store is damaged: {str(error)[:100]}") from error
         size += len(outcome)
         if len(group) >= GROUP_ROWS or size >= GROUP_BYTES:
             yield group
@@ -120,26 +163,41 @@ def _groups(outcomes: Iterable[bytes]) -> Iterator[list[_Columns]]:
         yield group
 
 
-def _decoded(decoder: msgspec.json.Decoder[_Columns], outcome: bytes) -> _Columns:
+def _batch(group: list[_Row], schema: pa.Schema, parsed: dict[str, str]) -> pa.RecordBatch:
     try:
-        return decoder.decode(outcome)
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise StorageError(f"an outcome in the run store is damaged: {str(error)[:100]}") from error
-
-
-def _batch(group: list[_Columns]) -> pa.RecordBatch:
-    try:
-        columns = [pa.array([_plain(getattr(row, field.name)) for row in group], field.type) for field in SCHEMA]
+        columns = [
+            _native(group, field, parsed) if place < len(SCHEMA) else _beside(group, field)
+            for place, field in enumerate(schema)
+        ]
     except (pa.ArrowException, OverflowError) as error:
         raise StorageError(f"an outcome doesn't fit the columns of Parquet: {str(error)[:100]}") from error
-    return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _native(group: list[_Row], field: "pa.Field[Any]", parsed: dict[str, str]) -> Any:
+    if field.name == "parsed" and parsed:
+        return pa.array([_fields_of(row.native.parsed, parsed) for row in group], field.type)
+    return pa.array([_plain(getattr(row.native, field.name)) for row in group], field.type)
+
+
+def _beside(group: list[_Row], field: "pa.Field[Any]") -> Any:
+    values = [row.beside.get(field.name, _NULL) for row in group]
+    return array_of(values, field) if is_kept(field) else pa.array([text_of(value) for value in values], field.type)
+
+
+def _fields_of(answer: msgspec.Raw, words: dict[str, str]) -> dict[str, Any] | None:
+    """The fields of an answer's JSON. What it has beside them, or of another type, stands in its text only."""
+    value = msgspec.json.decode(answer)
+    if value is None:
+        return None
+    known = value if isinstance(value, dict) else {}
+    return {name: fitted(known.get(name), word) for name, word in words.items()}
 
 
 def _plain(value: Any) -> Any:
     match value:
         case msgspec.Raw():
-            text = bytes(value).decode()
-            return None if text == "null" else text
+            return text_of(value)
         case msgspec.Struct():
             return msgspec.structs.asdict(value)
         case _:

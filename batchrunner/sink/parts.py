@@ -1,8 +1,8 @@
 """An output in parts: a folder of part-00000.jsonl, part-00001.jsonl, ... and a manifest that names the whole ones.
 
-Each file appears whole. What the manifest does not name is harmless: a part that is being written, or replaced. In a
-folder whose name ends in .parquet the parts are Parquet files, and the folder can be read as one table, as Spark writes
-them; the manifest's name begins with an underscore so that such readers pass it over.
+Each file appears whole. What the manifest does not name is harmless: a part that is being written, or replaced. The
+name of the folder tells the format of the parts: .jsonl.gz, .jsonl.zst or .parquet, which can be read as one table, as
+Spark writes them; the manifest's name begins with an underscore so that such readers pass it over.
 """
 
 import hashlib
@@ -16,7 +16,8 @@ import msgspec
 
 from batchrunner.errors import StorageError
 from batchrunner.sink.atomic import BUFFER_BYTES, reason, whole_file
-from batchrunner.sink.formats import write_rows
+from batchrunner.sink.columns import NATIVE, Columns
+from batchrunner.sink.formats import suffix_in, write_rows
 
 MANIFEST = "_manifest.json"
 
@@ -49,8 +50,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def suffix_of(folder: Path) -> str:
-    """The format of the parts in a folder, told by its name."""
-    return ".parquet" if folder.suffix.lower() == ".parquet" else ".jsonl"
+    """The format of a part, or of those in a folder, told by its name."""
+    return suffix_in(folder.name) or ".jsonl"
 
 
 def part_name(index: int, suffix: str) -> str:
@@ -59,13 +60,15 @@ def part_name(index: int, suffix: str) -> str:
 
 
 @contextmanager
-def sealed_part(path: Path, rows: Iterable[bytes], *, replace: bool) -> Iterator[tuple[int, str]]:
+def sealed_part(
+    path: Path, rows: Iterable[bytes], *, replace: bool, columns: Columns = NATIVE
+) -> Iterator[tuple[int, str]]:
     """Write a part, whole or not at all: it takes its place when the block, which gets its size in bytes and its
     SHA-256, ends well."""
     with whole_file(path, replace=replace) as file:
         hashed = _Hashed(file)
         with io.BufferedWriter(hashed, BUFFER_BYTES) as buffered:
-            write_rows(buffered, rows, suffix=path.suffix)
+            write_rows(buffered, rows, suffix=suffix_of(path), columns=columns)
         yield hashed.size, hashed.sha256
 
 

@@ -12,20 +12,21 @@ from batchrunner.errors import InputError
 from batchrunner.source.files import InputFile, is_glob, local_files, matches
 from batchrunner.source.formats import Format, format_of, of_known_formats, one_format
 from batchrunner.source.jsonl import JsonlReader
+from batchrunner.source.keeping import Keep
 from batchrunner.source.remote import is_remote, remote_files
 from batchrunner.source.scan import Reader, Scan
 from batchrunner.source.source import Source
 from batchrunner.source.tabular import CsvReader
 
-__all__ = ["Scan", "Source", "files_of", "open_source", "takes_in"]
+__all__ = ["Keep", "Scan", "Source", "files_of", "open_source", "takes_in"]
 
 
-def open_source(place: str) -> Source:
-    """The source for a file, glob, folder or URL. UsageError for an unknown suffix, InputError where it can't be
-    read."""
+def open_source(place: str, keep: Keep | None = None) -> Source:
+    """The source for a file, glob, folder or URL; `keep`: which columns the output has, too. UsageError for an unknown
+    suffix, InputError where it can't be read."""
     format_ = one_format(files_of(place), place)
     unit = "row" if format_ == "Parquet" else "line"
-    return Source(lambda: files_of(place), _reader(format_), unit, has_texts_only=format_ == "CSV")
+    return Source(lambda: files_of(place), _reader(format_), unit, keep, has_texts_only=format_ == "CSV")
 
 
 def files_of(place: str) -> Sequence[InputFile]:

@@ -84,6 +84,10 @@ class JsonlReader:
             if line.text and (row_id := _id_in(decode, line.text, line.row)) is not None:
                 yield line.line, row_id
 
+    def schema(self) -> bytes | None:
+        """See Reader.schema."""
+        return None
+
     def rows(self, skip: Skip, first: int, stop: int | None) -> Rows:
         """See Reader.rows."""
         decode = msgspec.json.Decoder(dict[str, Any]).decode

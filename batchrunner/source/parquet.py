@@ -58,6 +58,11 @@ class ParquetReader:
         for batch in self._read(columns, lambda _: False, first, first + rows):
             yield from ((row.number - first, row.id) for row in batch if row.failure is None)
 
+    def schema(self) -> bytes | None:
+        """See Reader.schema."""
+        with self._open() as file:
+            return file.schema_arrow.remove_metadata().serialize().to_pybytes()
+
     def rows(self, skip: Skip, first: int, stop: int | None) -> Rows:
         """See Reader.rows."""
         end = first + self._shape()[0]

@@ -59,6 +59,10 @@ class Reader(Protocol):
         and a row that bears no id has its number."""
         ...
 
+    def schema(self) -> bytes | None:
+        """The types of its columns, in Arrow's own form; None where it has none."""
+        ...
+
     def rows(self, skip: Skip, first: int, stop: int | None) -> Rows:
         """Batches of rows in order, numbered from `first` to below `stop`, but those that `skip` wants left out.
 

@@ -7,13 +7,14 @@ from itertools import chain, islice
 from batchrunner.records import Row
 from batchrunner.source.files import InputFile
 from batchrunner.source.ids import PlacedId, SeenIds
+from batchrunner.source.keeping import Keep
 from batchrunner.source.packed import fingerprint_of
 from batchrunner.source.scan import NAMED_ROWS, Reader, Scan, Skip, Survey
 
 
 class Source:
     """An input that stays as it is while it is read. `listing` looks anew which files it is of, `reader` opens one;
-    `has_texts_only` where every value is a text, whatever it means.
+    `has_texts_only` where every value is a text, whatever it means; `keep` says which columns the output has, too.
 
     Every method raises InputError where a file can't be read at all.
     """
@@ -23,6 +24,7 @@ class Source:
         listing: Callable[[], Sequence[InputFile]],
         reader: Callable[[InputFile, str], Reader],
         unit: str,
+        keep: Keep | None = None,
         *,
         has_texts_only: bool = False,
     ) -> None:
@@ -30,6 +32,7 @@ class Source:
         self._listing = listing
         self._files = listing()
         self._unit = unit
+        self._keep = keep
         alone = len(self._files) == 1
         self._prefixes = ["" if alone else f"{file.name}, " for file in self._files]
         self._readers = [reader(file, prefix) for file, prefix in zip(self._files, self._prefixes, strict=True)]
@@ -79,6 +82,15 @@ class Source:
 
         `skip` is asked by row number, from 0. A row that can't be read comes with its `failure`.
         """
+        batches, keep = self._rows(skip, limit), self._keep
+        return batches if keep is None else ([keep.taken(row) for row in batch] for batch in batches)
+
+    def schema(self) -> bytes | None:
+        """The types of the columns, in Arrow's own form, where all files say the same; None where they say none."""
+        schemas = {reader.schema() for reader in self._readers}
+        return schemas.pop() if len(schemas) == 1 else None
+
+    def _rows(self, skip: Skip, limit: int | None) -> Iterator[list[Row]]:
         first = 0
         for reader in self._readers:
             if limit is not None and first >= limit:

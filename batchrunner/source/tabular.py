@@ -62,6 +62,10 @@ class CsvReader:
             if isinstance(columns, dict):
                 yield line, id_of(_own_id(columns), None, number)
 
+    def schema(self) -> bytes | None:
+        """See Reader.schema."""
+        return None
+
     def rows(self, skip: Skip, first: int, stop: int | None) -> Rows:
         """See Reader.rows."""
         batch: list[Row] = []

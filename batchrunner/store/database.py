@@ -112,13 +112,12 @@ class Store:
 
     def commit(self, entries: Sequence[Entry]) -> None:
         """Record tries, and the outcomes that some of them brought, in one durable commit."""
-        encode = msgspec.json.encode
         tries = [try_row(entry.tried) for entry in entries if entry.tried is not None]
         ended = [(ended_unit(one, one.outcome), one.outcome, one.digest) for one in entries if one.outcome is not None]
         with self._writing():
             self._insert("tries", tries)
             self._insert("units", [unit_row(*one) for one in ended])
-            self._insert("bodies", [(number, encode(outcome)) for number, outcome, _ in ended])
+            self._insert("bodies", [(number, outcome.as_row()) for number, outcome, _ in ended])
 
     def reopen(self, numbers: Iterable[int]) -> None:
         """Make units pending again; their tries stay."""

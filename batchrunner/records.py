@@ -152,7 +152,8 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Try(msgspec.Struct, frozen=True, kw_only=True):
-    """One request that was sent, whatever came of it. `failure` is None where it was answered."""
+    """One request that was sent, whatever came of it. `failure` is None where it was answered; `first_token_s`: when
+    the first token came, of streams."""
 
     number: int
     sent_at: float
@@ -160,6 +161,7 @@ class Try(msgspec.Struct, frozen=True, kw_only=True):
     failure: Failure | None = None
     usage: Usage | None = None
     finish_reason: str | None = None
+    first_token_s: float | None = None
 
 
 class ErrorColumn(msgspec.Struct, frozen=True, kw_only=True):

@@ -43,6 +43,7 @@ class Came(msgspec.Struct, frozen=True, kw_only=True):
             failure=self.failure,
             usage=self.usage,
             finish_reason=self.reply.finish_reason if self.reply else None,
+            first_token_s=self.first_token_s,
         )
 
     @property

@@ -25,6 +25,7 @@ from batchrunner.runner.ending import End, Ending
 from batchrunner.runner.folder import RunFolder, open_run_folder, scanned_before
 from batchrunner.runner.lanes import LaneOpener
 from batchrunner.runner.loop import Loop, Parts
+from batchrunner.runner.past import remember_asked, remember_asking
 from batchrunner.runner.preparing import Prepared, prepare
 from batchrunner.runner.published import outcomes
 from batchrunner.runner.publisher import Publisher
@@ -144,14 +145,16 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
             ending = Ending(end=End.SOME_FAILED if totals.failed else End.ANSWERED, message="")
         if ending is None:
             raise InputError(f"{self.job.input} changed while it was read; see to it, then run the same command again.")
-        remember_ending(_ended(ending), folder.store.remember)
+        did, ended = this_run(tally, time.monotonic() - began, lanes), _ended(ending)
+        remember_ending(ended, folder.store.remember)
+        remember_asked(folder.store, did, ended)
         return Result(
             ending=ending,
             total=self.prepared.asked,
             totals=totals,
             usage_by_day=totals.by_day,
             in_doubt=folder.in_doubt,
-            this_run=this_run(tally, time.monotonic() - began, lanes),
+            this_run=did,
             variants=await to_thread.run_sync(self._variants),
         )
 
@@ -178,6 +181,8 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
         ended = self.folder.store.count(0, self.prepared.total)[0]
         if ended == self.prepared.asked:
             return Tally(), [], None
+        models = (one.model for one in self.prepared.settings)
+        remember_asking(self.folder.store, self.job.limits, models)
         done = self.prepared.unasked(self.folder.store.ended())
         gateway = self.job.gateway
         with closing(Book(self.settings.state_dir)) as book:

@@ -45,4 +45,5 @@ def try_row(one: Try) -> tuple[object, ...]:
         usage.cached_tokens,
         usage.reasoning_tokens,
         one.finish_reason,
+        one.first_token_s,
     )

@@ -6,7 +6,7 @@ row, until that is published elsewhere; `tries` every request that was sent; `fa
 
 import sqlite3
 
-VERSION = 2
+VERSION = 3
 
 _TABLES = """
 CREATE TABLE facts(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -14,7 +14,7 @@ CREATE TABLE tries(
     number INTEGER NOT NULL, sent_at REAL NOT NULL, latency_s REAL NOT NULL,
     kind TEXT, status INTEGER, message TEXT,
     prompt_tokens INTEGER, completion_tokens INTEGER, total_tokens INTEGER,
-    cached_tokens INTEGER, reasoning_tokens INTEGER, finish_reason TEXT
+    cached_tokens INTEGER, reasoning_tokens INTEGER, finish_reason TEXT, first_token_s REAL
 );
 """
 UNITS = "CREATE TABLE units(number INTEGER PRIMARY KEY, ok INTEGER NOT NULL, digest BLOB, kind TEXT, message TEXT)"
@@ -31,7 +31,12 @@ INSERT INTO units SELECT number, ok, NULL,
     FROM units_1;
 DROP TABLE units_1;
 """
-_STEPS = {0: _TABLES + _UNITS, 1: _SET_1_ASIDE + _UNITS + _TAKE_OVER_1}
+_FIRST_TOKENS = "ALTER TABLE tries ADD COLUMN first_token_s REAL;"
+_STEPS = {
+    0: _TABLES + _UNITS,
+    1: _SET_1_ASIDE + _UNITS + _TAKE_OVER_1 + _FIRST_TOKENS,
+    2: _FIRST_TOKENS,
+}
 
 
 def bring_up(db: sqlite3.Connection) -> int:

@@ -65,8 +65,14 @@ class Tab:
 
     @property
     def requests(self) -> list[str]:
-        """The addresses that it asked for since then; its own is the first."""
-        return [event["params"]["request"]["url"] for event in self._of("Network.requestWillBeSent")]
+        """The addresses that it asked for since then and was let ask for; its own is the first."""
+        forbidden = {
+            event["params"]["requestId"]
+            for event in self._of("Network.loadingFailed")
+            if event["params"].get("blockedReason") == "csp"
+        }
+        asked = [event["params"] for event in self._of("Network.requestWillBeSent")]
+        return [one["request"]["url"] for one in asked if one["requestId"] not in forbidden]
 
     def _of(self, method: str) -> list[dict[str, Any]]:
         return [event for event in self.events if event["method"] == method]

@@ -72,7 +72,11 @@ def test_foreign_names_are_bounded() -> None:
 def test_cost_that_is_unknown_is_not_zero() -> None:
     history = History()
     history.add([tried(0, NOON, cost=0.5), tried(1, NOON, cost=0.25), tried(2, NOON)])
-    assert (history.sums.cost, history.sums.priced, history.sums.unpriced) == (0.75, 2, 1)
+    assert (history.sums.cost, history.sums.tries_without_cost) == (0.75, 1)
+    unpriced, free = History(), History()
+    unpriced.add([tried(0, NOON)])
+    free.add([tried(0, NOON, cost=0.0)])
+    assert (History().sums.cost, unpriced.sums.cost, free.sums.cost) == (None, None, 0.0)
 
 
 def test_samples_of_a_variant_are_one() -> None:

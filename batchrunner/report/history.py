@@ -19,22 +19,25 @@ MOST_NAMES = 64  # of models, which are foreign words; the rest is one
 
 
 class Sums(msgspec.Struct, kw_only=True):
-    """What some tries used. `cost` is of those whose cost is known, `unpriced` how many used tokens at an unknown
-    price."""
+    """What some tries used. `costs` are those that are known."""
 
     tries: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
     reasoning_tokens: int = 0
-    cost: float = 0.0
-    priced: int = 0
-    unpriced: int = 0
+    costs: float = 0.0
+    tries_without_cost: int = 0
 
     @property
     def tokens(self) -> int:
         """Prompt and completion together."""
         return self.prompt_tokens + self.completion_tokens
+
+    @property
+    def cost(self) -> float | None:
+        """What all of them cost but `tries_without_cost`; None where nothing is known of it."""
+        return self.costs if self.costs or (self.tries and not self.tries_without_cost) else None
 
     def plus(self, other: "Sums") -> "Sums":
         """Both together."""
@@ -157,14 +160,13 @@ def _grouped(parts: Iterable[tuple[_Key, Sums]]) -> dict[_Key, Sums]:
 def _sum(sums: Sums, one: TryRow) -> None:
     _, _, _, _, _, _, _, prompt, completion, cached, reasoning, _, cost = one
     sums.tries += 1
-    if cost is not None:
-        sums.cost += cost
-        sums.priced += 1
+    if cost is None:
+        sums.tries_without_cost += 1
+    else:
+        sums.costs += cost
     if prompt is None and completion is None:
         return
     sums.prompt_tokens += prompt or 0
     sums.completion_tokens += completion or 0
     sums.cached_tokens += cached or 0
     sums.reasoning_tokens += reasoning or 0
-    if cost is None:
-        sums.unpriced += 1

@@ -20,12 +20,14 @@ from batchrunner.report.facts import Facts, Mood
 from batchrunner.report.history import Sums
 from batchrunner.report.past import PastRun
 from batchrunner.report.plots import draw
-from batchrunner.report.wording import FILTERS, duration, instant
+from batchrunner.report.safe import safe_text
+from batchrunner.report.wording import FILTERS, duration, instant, money
 
 MOST_CAUSES = 25
 MOST_NOTED = 3
 MOST_ROWS = 60  # of a table
 LONGEST_MESSAGE = 400
+LONGEST_WORDS = 1000
 WIDE, NARROW, HALF = (1120, 210), (390, 210), (540, 210)
 
 _MOST_LIMITED = 0.001  # of all tries: more 429s than that are no part of keeping to a limit
@@ -44,6 +46,7 @@ def page_of(facts: Facts) -> str:
     folder = Path(__file__).parent
     environment = jinja2.Environment(
         autoescape=True,
+        finalize=_safe,
         undefined=jinja2.StrictUndefined,
         loader=jinja2.FileSystemLoader(folder),
         trim_blocks=True,
@@ -76,10 +79,15 @@ def page_of(facts: Facts) -> str:
         named=any(model for _, model in facts.history.by_day_and_model()),
         variants=variants,
         slowest=max((one["quantiles"][-1] or 0.0 for one in variants), default=0.0) or 1.0,
-        runs=[(run, _run_ending(facts, run), _bound_by(run)) for run in facts.runs[-MOST_ROWS:]],
+        runs=[(run, _ending_of(facts, run), _bound_by(run)) for run in facts.runs[-MOST_ROWS:]],
         total=facts.history.sums,
         longest=LONGEST_MESSAGE,
     )
+
+
+def _safe(value: object) -> object:
+    """Whatever the page says that is not its own markup, before it is escaped."""
+    return safe_text(value, LONGEST_WORDS) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
 def _headline(facts: Facts) -> str:
@@ -101,7 +109,7 @@ def _headline(facts: Facts) -> str:
 def _notes(facts: Facts) -> Iterable[str]:
     """What else to know at once."""
     if facts.mood in (Mood.PAUSED, Mood.BAD):
-        yield facts.message if facts.state in facts.message else f"{facts.state}: {facts.message}".removesuffix(": ")
+        yield _ending(facts.state, facts.message)
     if facts.resume_at is not None:
         yield f"Come back at {instant(facts.resume_at)}: run the same command again."
     elif facts.mood in (Mood.PAUSED, Mood.BAD):
@@ -110,8 +118,10 @@ def _notes(facts: Facts) -> Iterable[str]:
         pace = f", {facts.units_per_s:,.1f} units a second in the last minute" if facts.units_per_s else ""
         yield f"At work: {facts.worked_on_by}; {facts.in_flight:,} in flight{pace}."
     lanes = _lanes(facts)
-    if len(lanes) == 1 and words_of(lanes[0]):
-        yield words_of(lanes[0])
+    for lane in lanes[:MOST_NOTED]:
+        words = words_of(lane)
+        if words:
+            yield words if len(lanes) == 1 else f"{lane.lane}: {words}"
     for cause in facts.causes[:MOST_NOTED]:
         yield f"{cause.units:,} failed: {cause.kind}, {cause.message}"
     if facts.in_doubt:
@@ -137,8 +147,9 @@ def _tiles(facts: Facts) -> Iterable[tuple[str, str, str]]:
         "tokens",
         f"{short_amount(used.prompt_tokens)} + {short_amount(used.completion_tokens)}",
     )
-    if used.priced:
-        yield f"{used.cost:,.2f}", "cost", f"{used.unpriced:,} tries unpriced" if used.unpriced else "all tries"
+    if used.cost is not None:
+        unknown = f"unknown of {used.tries_without_cost:,} tries"
+        yield money(used.cost), "cost", unknown if used.tries_without_cost else "of all tries"
 
 
 def _warned(facts: Facts) -> set[str]:
@@ -229,9 +240,14 @@ def _variants(facts: Facts) -> list[dict[str, Any]]:
     return rows
 
 
-def _run_ending(facts: Facts, run: PastRun) -> str:
+def _ending(state: str, message: str) -> str:
+    """Most messages say it themselves."""
+    return message if state in message else f"{state}: {message}".removesuffix(": ")
+
+
+def _ending_of(facts: Facts, run: PastRun) -> str:
     if run.ending is not None:
-        return run.ending
+        return _ending(run.ending, run.message or "")
     return "running" if facts.mood is Mood.UNDERWAY and run is facts.runs[-1] else "cut off"
 
 

@@ -10,6 +10,7 @@ from pygal.etree import etree
 from pygal.style import Style
 
 from batchrunner.report.axes import Tick
+from batchrunner.report.safe import safe_text
 
 FONT_PIXELS = 12
 _LONG_NUMBER = re.compile(r"(-?\d+\.\d)\d+")
@@ -103,4 +104,4 @@ def _add_spots(area: Any, spots: Sequence[Spot], view: Any) -> None:
     for spot in spots:
         start, end = view.x(spot.start), view.x(spot.end)
         shape = {"x": f"{start:.1f}", "y": "0", "width": f"{end - start:.1f}", "height": f"{view.height:.0f}"}
-        etree.SubElement(etree.SubElement(group, "rect", shape), "title").text = spot.words
+        etree.SubElement(etree.SubElement(group, "rect", shape), "title").text = safe_text(spot.words)

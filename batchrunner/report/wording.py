@@ -30,6 +30,11 @@ def share(of: float) -> str:
     return f"{100 * of:.0f} %"
 
 
+def money(amount: float | None) -> str:
+    """1,234.50 or 0.01234, in whatever money the prices are."""
+    return "unknown" if amount is None else f"{amount:,.2f}" if amount >= 1 else f"{amount:.4g}"
+
+
 FILTERS = {
     "number": lambda number: f"{number:,}",
     "short": short_amount,
@@ -39,5 +44,5 @@ FILTERS = {
     "day": day_of,
     "share": share,
     "shown": safe_text,
-    "money": lambda amount: f"{amount:,.2f}" if amount >= 1 else f"{amount:.4f}",
+    "money": money,
 }

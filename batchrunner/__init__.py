@@ -1,16 +1,16 @@
 """batchrunner: a file of prompts becomes a file of answers through a rate-limited gateway.
 
-From Python: `run` and `Runner`. They are loaded when they are used, as the command line starts quicker without.
+From Python: `run`, `retry` and `Runner`. Loaded when they are used, as the command line starts quicker without.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from batchrunner.api import Answer, Finished, Outcome, Runner, run
+    from batchrunner.api import Answer, Finished, Outcome, Progress, Runner, retry, run
     from batchrunner.errors import BatchrunnerError
 
 __version__ = "0.1.0"
-__all__ = ["Answer", "BatchrunnerError", "Finished", "Outcome", "Runner", "__version__", "run"]
+__all__ = ["Answer", "BatchrunnerError", "Finished", "Outcome", "Progress", "Runner", "__version__", "retry", "run"]
 
 
 def __getattr__(name: str) -> Any:

@@ -11,6 +11,10 @@ from typing import Any
 
 import msgspec
 
+REFUSAL = "refusal"  # the finish reason of an answer that is a refusal; gateways say `stop`
+FINISH_REASONS = ("stop", "length", "tool_calls", "function_call", "content_filter", REFUSAL)
+SAME_PARAMETER = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}  # two names of one
+
 
 class Kind(StrEnum):
     """What went wrong with a try or a row: the `error.kind` of the output. Ordered from the row outwards."""
@@ -138,8 +142,28 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
         return Usage(**dict(zip(self.__struct_fields__, sums, strict=True)))
 
 
+class Paid(msgspec.Struct, frozen=True, kw_only=True):
+    """What was used and paid, as far as anybody knows."""
+
+    usage: Usage | None = None
+    cost: float | None = None
+
+    def plus(self, other: "Paid") -> "Paid":
+        """Both together; what neither knows stays None."""
+        usage = other.usage if self.usage is None else self.usage.plus(other.usage)
+        if self.cost is None or other.cost is None:
+            return Paid(usage=usage, cost=other.cost if self.cost is None else self.cost)
+        return Paid(usage=usage, cost=money(self.cost + other.cost))
+
+
+def money(amount: float) -> float:
+    """An amount to twelve digits, so that 0.1 and 0.2 are 0.3."""
+    return float(f"{amount:.12g}")
+
+
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
-    """A chat completion, understood. `tool_calls` is the gateway's JSON as it came, `parsed` the answer's own."""
+    """A chat completion, understood. `tool_calls` is the gateway's JSON as it came, `parsed` the answer's own; `cost`
+    what the gateway says that it took for it."""
 
     text: str | None
     tool_calls: msgspec.Raw | None
@@ -149,11 +173,13 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None
     request_id: str | None
     parsed: msgspec.Raw | None = None
+    cost: float | None = None
 
 
 class Try(msgspec.Struct, frozen=True, kw_only=True):
-    """One request that was sent, whatever came of it. `failure` is None where it was answered; `first_token_s`: when
-    the first token came, of streams."""
+    """One request that was sent, whatever came of it. `failure` is None where it was answered; `model` is the one that
+    was asked, `cost` None where nobody knows it. Where nobody knows what it used, `most_prompt_tokens` and
+    `most_completion_tokens` are the most that it can have, if that is known. `first_token_s`: of streams."""
 
     number: int
     sent_at: float
@@ -161,6 +187,10 @@ class Try(msgspec.Struct, frozen=True, kw_only=True):
     failure: Failure | None = None
     usage: Usage | None = None
     finish_reason: str | None = None
+    model: str | None = None
+    cost: float | None = None
+    most_prompt_tokens: int | None = None
+    most_completion_tokens: int | None = None
     first_token_s: float | None = None
 
 

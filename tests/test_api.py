@@ -235,7 +235,40 @@ def test_what_the_command_line_knows_of_jobs_is_known_here_too(
         batchrunner.run(job)
 
 
+def test_failed_rows_are_asked_again_only_when_that_is_said(bench: Bench, simulate: Simulate) -> None:
+    options = {"model": "m/m", "base_url": simulate().base_url, "attempts": 1}
+    bench.write("in.jsonl", {"prompt": "a [[5xxx1]]"}, {"prompt": "b [[status:422]]"}, {"prompt": "c"})
+    with pytest.raises(InputError, match="no run of"):
+        batchrunner.retry("in.jsonl", **options)
+    assert batchrunner.run("in.jsonl", **options).summary.exit_code == 1
+    assert batchrunner.run("in.jsonl", **options).summary.this_run.tries == 0
+    with pytest.raises(UsageError, match="did you mean 'error"):
+        batchrunner.retry("in.jsonl", where="eror.kind=rejected", **options)
+    retried = batchrunner.retry("in.jsonl", where="error.kind=server_error", **options).summary
+    assert (retried.this_run.tries, retried.units.ok, retried.units.failed) == (1, 2, 1)
+    assert batchrunner.retry("in.jsonl", **options).summary.this_run.tries == 1
+
+
 # Runner
+
+
+def test_a_runner_tells_how_far_it_is(bench: Bench, simulate: Simulate) -> None:
+    gateway = simulate()
+    bench.write("in.jsonl", *({"prompt": f"{number} {'[[status:422]]' * (number % 2)}"} for number in range(10)))
+
+    async def go(**options: Any) -> tuple[list[batchrunner.Progress | None], batchrunner.Progress | None]:
+        async with Runner("in.jsonl", model="m/m", base_url=gateway.base_url, **options) as runner:
+            before = runner.progress
+            seen = [runner.progress async for _ in runner]
+        return [before, *seen], runner.progress
+
+    asyncio.run(go(limit=4))
+    (before, *seen), after = asyncio.run(go())
+    assert before is None
+    assert len(seen) == 6
+    assert after is not None
+    assert (after.total, after.ended, after.failed, after.in_flight, after.tries) == (10, 10, 3, 0, 6)
+    assert all(one is not None and 4 < one.ended <= after.ended and one.tries <= 6 for one in seen)
 
 
 def test_outcomes_come_as_they_are_recorded(bench: Bench, simulate: Simulate) -> None:

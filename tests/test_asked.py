@@ -163,6 +163,17 @@ def test_a_whole_conversation_may_be_a_template(bench: Bench, listener: Listener
         ('prompt = "b"\nrow_params = ["n"]', "samples"),
         ('prompt = "b"\nrow_params = ["messages"]', "no parameter"),
         ('prompt = "b"\nrow_params = ["stream"]', "stream"),
+        ('response_format = { type = "json_shema" }', 'the type "json_shema"; did you mean "json_schema"?'),
+        ("response_format = { schema = {} }", "response_format has no type"),
+        (
+            'tools = [{ function = { name = "f" } }]\ntool_choice = { function = { name = "g" } }',
+            'job.toml:6: request.tool_choice names the function "g"; request.tools has "f"',
+        ),
+        ('prompt = "b"\nrow_params = ["system"]', 'system = "{{ system }}"'),
+        ('row_params = ["seed"]\n[sweep]\nseed = [1]', "job.toml:5: request.row_params: [sweep] sets seed"),
+        ('row_params = ["max_tokens"]\n[sweep]\nmax_completion_tokens = [9]', "[sweep] sets max_completion_tokens"),
+        ('prompt = "b"\n[retry]\nfail_on = ["stop", "lenght"]', 'fail_on: "lenght" is no finish reason; did you mean'),
+        ('prompt = "b"\n[retry]\nfail_on = ["Content-Filter"]', 'did you mean "content_filter"?'),
         ('prompt = "b"\n[retry]\ninvalid_answers = -1', "invalid_answers"),
     ],
 )
@@ -173,6 +184,43 @@ def test_a_wrong_request_table_is_found_before_anything_is_sent(
     told = bench.run(job(bench, request_table), "--base-url", listener.base_url, code=78).stderr
     assert words in told
     assert listener.bodies == []
+
+
+SYSTEM_OF_TWO_LINES = '''system = """
+Be kind.
+{{ question | shout }}"""'''
+
+
+@pytest.mark.parametrize(
+    ("request_table", "words"),
+    [
+        ('prompt = "{{ question"', "job.toml:5: request.prompt: the template is wrong in line 1"),
+        (SYSTEM_OF_TWO_LINES, "job.toml:5: request.system: the template is wrong in line 2: No filter named 'shout'"),
+        ('\nsystem = "{{ 1 // 0 }}"', "job.toml:6: request.system: The system message can't be made"),
+        ('prompt = "{{ qestion }}"', "job.toml:5: request.prompt: The template needs the column 'qestion'"),
+        (
+            'messages = [\n{ role = "user", content = "a" },\n{ role = "user", content = [{ text = "{% if %}" }] },\n]',
+            "job.toml:7: request.messages[1].content[0].text: the template is wrong in line 1",
+        ),
+        (
+            '[sweep]\nprompt = [\n"{{ question }}",\n"{% import \'a\' as a %}"]',
+            "job.toml:8: sweep.prompt[1]: the template reads another one in line 1",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_template_is_told_with_file_and_line(
+    bench: Bench, listener: Listener, request_table: str, words: str
+) -> None:
+    bench.write("in.jsonl", {"question": "1 + 1?"})
+    told = bench.run(job(bench, request_table), "--base-url", listener.base_url, code=78).stderr
+    assert words in told
+    assert listener.bodies == []
+
+
+def test_a_template_of_the_command_line_stands_on_no_line(bench: Bench) -> None:
+    bench.write("in.jsonl", {"question": "1 + 1?"})
+    told = bench.run(job(bench, 'prompt = "{{ question }}"'), "--prompt", "{{ question", "--simulate", code=78).stderr
+    assert told.startswith("batchrunner: the template is wrong in line 1")
 
 
 def test_a_prompt_on_the_command_line_replaces_the_file_s_messages(bench: Bench, listener: Listener) -> None:
@@ -250,6 +298,55 @@ def test_rows_may_name_their_model_where_the_job_says_so(bench: Bench, listener:
     sent = ask(bench, listener, path, code=1)
     assert [body["model"] for body in sent] == ["acme/one", "acme/two"]
     assert "no model" in errors(bench)[2]
+
+
+def test_the_parameters_of_a_csv_s_rows_are_what_their_texts_mean(bench: Bench, listener: Listener) -> None:
+    header = "prompt,temperature,seed,stop,user,logit_bias,model,tool_choice\n"
+    rows = 'a,0.7,3,END,7,"{""5"": -1}",acme/a,\nb,,,"[""x""]",,null,,none\n'
+    (bench.folder / "in.csv").write_text(header + rows)
+    table = 'row_params = ["temperature", "seed", "stop", "user", "logit_bias", "model"]'
+    first, second = ask(bench, listener, job(bench, table, name="in.csv"))
+    shared = {"model": "acme/small"}
+    texts = {"stop": "END", "user": "7", "model": "acme/a"}
+    assert first == first | texts | {"temperature": 0.7, "seed": 3, "logit_bias": {"5": -1}}
+    assert second == shared | {"messages": [{"role": "user", "content": "b"}], "stop": ["x"], "tool_choice": "none"}
+
+
+NAMES_NOTHING = 'row_params = ["seed", "temprature"]'
+
+
+@pytest.mark.parametrize("name", ["in.csv", "in.parquet", "data/*.csv"])
+def test_a_parameter_that_no_row_of_a_table_can_set_is_refused(bench: Bench, listener: Listener, name: str) -> None:
+    (bench.folder / "data").mkdir()
+    for path in ("in.csv", "data/1.csv"):
+        (bench.folder / path).write_text("prompt,temperature\na,0.5\n")
+    (bench.folder / "data/2.csv").write_text("prompt,seed\na,5\n")
+    columns = {"prompt": ["a"], "temperature": [0.5], "seed": pa.array([None], pa.int8())}
+    pq.write_table(pa.table(columns), bench.folder / "in.parquet")
+    told = bench.run(job(bench, NAMES_NOTHING, name=name), "--base-url", listener.base_url, code=78).stderr
+    missing = "'seed'" if name == "in.csv" else "'temprature'"
+    assert f"The input has no column {missing}, which request.row_params names" in told
+    assert "did you mean 'temperature'?" in told or missing == "'seed'"
+    assert listener.bodies == []
+
+
+def test_a_parameter_that_no_row_sets_is_told_where_later_rows_may(bench: Bench, listener: Listener) -> None:
+    bench.write("in.jsonl", {"prompt": "a", "temperature": 1, "seed": 5}, {"prompt": "b"})
+    words = "batchrunner: warning: none of the first 2 rows has a column 'temprature', which request.row_params names"
+    told = bench.run(job(bench, NAMES_NOTHING), "--base-url", listener.base_url)
+    assert told.stderr.startswith(f"{words}; did you mean 'temperature'?")
+    assert "seed" not in told.stderr
+    assert len(listener.bodies) == 2
+    assert bench.run("job.toml", "-q", "--base-url", listener.base_url).stderr == ""
+
+
+def test_a_parameter_whose_name_is_nearly_another_s_is_told(bench: Bench, listener: Listener) -> None:
+    bench.write("in.jsonl", {"prompt": "a"})
+    table = "params = { max_token = 5, top_k = 3, min_tokens = 1, own_one = 1 }"
+    told = bench.run(job(bench, table), "--base-url", listener.base_url).stderr
+    assert told.count("warning") == 1
+    assert "batchrunner: warning: the parameter 'max_token' is sent as it is; did you mean 'max_tokens'?" in told
+    assert listener.bodies[0]["max_token"] == 5
 
 
 def test_an_empty_cell_of_a_table_sets_nothing(bench: Bench, listener: Listener) -> None:

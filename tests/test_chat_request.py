@@ -273,3 +273,15 @@ def test_any_row_makes_a_request_of_valid_json_or_a_failure(columns: dict[str, A
         assert b"\n" not in made.body
     else:
         assert made.kind is Kind.INVALID_ROW
+
+
+def test_a_seed_that_the_row_sets_is_another_for_each_sample() -> None:
+    second = RequestSettings(model="m", row_params=("seed",), params={"seed": 8}, sample=1)
+    assert body({"prompt": "x", "seed": 3}, second)["seed"] == 4
+    assert body({"prompt": "x", "seed": None}, second)["seed"] == 8
+
+
+def test_a_row_does_not_replace_the_tools_that_the_sweep_sets() -> None:
+    variant = RequestSettings(model="m", params={"tools": [{"type": "function"}]}, swept=("tools",))
+    assert "the sweep sets `tools`" in refused({"prompt": "x", "tools": []}, variant)
+    assert body({"prompt": "x", "tools": None, "tool_choice": "auto"}, variant)["tools"] == [{"type": "function"}]

@@ -1,12 +1,16 @@
 """What a row costs, as counts that are the same on every machine: statements, bytes on the disk, tasks."""
 
+import time
 from pathlib import Path
 
+import anyio
 import pytest
 from conftest import Bench, Simulate
 
 from batchrunner.records import Outcome, Try, Usage
+from batchrunner.runner.recording import Recorder
 from batchrunner.store.database import Store
+from batchrunner.store.marks import Marks
 from batchrunner.store.rows import Entry
 from tests.benchmarks import speed
 
@@ -47,6 +51,30 @@ def test_a_commit_takes_few_statements_however_much_it_holds(tmp_path: Path, ent
     assert statements[0].startswith("BEGIN")
     assert statements[-1] == "COMMIT"
     assert len(statements) <= 2 + 3 * (1 + entries // 64)
+
+
+def test_answers_that_come_one_by_one_share_a_commit(tmp_path: Path) -> None:
+    store, marks, statements = Store(tmp_path), Marks(tmp_path / "marks"), list[str]()
+    store._db.set_trace_callback(statements.append)  # noqa: SLF001 - SQLite's own count
+
+    async def hand_over() -> None:
+        recorder = Recorder(
+            store, marks, waiting=64, no_room=lambda: None, broken=pytest.fail, committed=lambda _: None
+        )
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(recorder.run)
+            for entry in answers(100):
+                await recorder.record(entry, None)
+                await anyio.sleep(0.001)
+            recorder.close()
+
+    began = time.monotonic()
+    anyio.run(hand_over)
+    hundredths = (time.monotonic() - began) / 0.01
+    assert len(list(store.ended())) == 100
+    assert 1 < statements.count("COMMIT") <= 100 / 16 + hundredths + 2
+    store.close()
+    marks.close()
 
 
 def test_a_row_of_a_hundred_characters_takes_half_a_kilobyte_on_the_disk(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from batchrunner.job.schema import NO_KEYS, Job
 TEXT = job_text(Path("job.toml"))
 TABLES = {field.name: field.type for field in msgspec.structs.fields(Job)}
 KEYS = sorted(
-    {("", name) for name, kind in TABLES.items() if not hasattr(kind, "__struct_fields__") and kind is not dict}
+    {("", name) for name, kind in TABLES.items() if not (hasattr(kind, "__struct_fields__") or name in NO_KEYS)}
     | {
         (table, key)
         for table, kind in TABLES.items()

@@ -1,8 +1,10 @@
 """`report` makes one page of a run that is true, needs nothing else, and shows hostile words without heeding them."""
 
 import json
+import re
 import shutil
 import signal
+import sys
 from html.parser import HTMLParser
 
 import pytest
@@ -16,6 +18,7 @@ from batchrunner.report.causes import Cause
 from batchrunner.report.facts import Facts, Mood, Place
 from batchrunner.report.history import History
 from batchrunner.report.past import PastRun
+from batchrunner.report.plots import draw
 from batchrunner.report.safe import safe_text
 from batchrunner.report.summary import ThisRun, Units
 from batchrunner.store.reading import TryRow
@@ -137,7 +140,9 @@ def hostile(words: str) -> Facts:
     history.add([TryRow(0, NOON, 1.0, 0.5, None, None, None, *usage, words, 0.5)])
     history.add([TryRow(1, NOON, 1.0, None, words, 400, words, *usage, words, None)])
     use = LaneUse(lane=words, seconds=9, requests=2, tokens=7, limits=[], bound_by={words: 0.5}, lowered={words: 3})
-    did = ThisRun(units=2, tries=2, tokens=14, duration_s=9, tries_per_s=1, lanes=[use, use])
+    did = ThisRun(
+        units=2, tries=2, tokens=14, duration_s=9, tries_per_s=1, cost=0.5, tries_without_cost=1, lanes=[use, use]
+    )
     past = PastRun(began_at=NOON, declared={words: {words: 5}}, ended_at=NOON + 9, ending=words, message=words, did=did)
     places = [Place(name=words, model=words, ok=1, failed=0), Place(name=words, model=words, ok=0, failed=1)]
     cause = Cause(kind=words, words=words, units=1, first=7, message=words, row=row)
@@ -250,6 +255,22 @@ def test_variants_stand_side_by_side(bench: Bench, simulate: Simulate) -> None:
         assert f"{variant} 8 0" in text
 
 
+def test_cost_is_told_by_day_and_model_where_it_is_known(bench: Bench, simulate: Simulate) -> None:
+    gateway = simulate()
+    bench.prompts(4)
+    (bench.folder / "job.toml").write_text(
+        f'input = "in.jsonl"\noutput = "out.jsonl"\n[gateway]\nbase_url = "{gateway.base_url}"\n'
+        '[prices."m/a"]\nprompt = 1000\ncompletion = 2000\n[sweep]\nmodel = ["m/a", "m/b"]\n'
+    )
+    bench.run("job.toml")
+    cost = sum(row["cost"] or 0 for row in bench.output("out.jsonl"))
+    page = page_of(bench, "job.toml")
+    assert f"{cost:,.2f} cost unknown of 4 tries" in page.text
+    assert "Tokens and cost by day and model" in page.text
+    rows = re.findall(r"\d{4}-\d\d-\d\d (m/[ab]) 4 [\d, ]* (unknown|[\d.,]+) ", page.text)
+    assert rows == [("m/a", f"{cost:,.2f}"), ("m/b", "unknown")]
+
+
 def test_examples_come_from_published_parts_too(bench: Bench, simulate: Simulate) -> None:
     gateway = simulate()
     bench.write("in.jsonl", *({"id": f"q{n}", "prompt": "x [[status:422]]" if n == 13 else "?"} for n in range(30)))
@@ -274,6 +295,11 @@ def test_a_report_replaces_reports_only(bench: Bench) -> None:
     assert json.loads((bench.folder / "in.jsonl").read_text())["prompt"] == "Question 0?"
     process = bench.start("report", "in.jsonl", "-o", "-")
     assert process.communicate()[0].startswith("<!doctype html>")
+
+
+def test_what_draws_leaves_no_import_hook_behind() -> None:
+    assert draw.__module__ == "batchrunner.report.plots"
+    assert all(hasattr(finder, "find_spec") for finder in sys.meta_path)
 
 
 def test_no_run_is_65(bench: Bench) -> None:

@@ -19,7 +19,7 @@ from batchrunner.store.database import Store
 from batchrunner.store.lock import RunLock, holder_of
 from batchrunner.store.reading import Reader, Recent, read_store
 from batchrunner.store.rows import Entry
-from batchrunner.store.summing import Tries
+from batchrunner.store.summing import Sums
 
 MIDNIGHT = 1_795_478_400.0  # 2026-11-24 00:00 UTC
 
@@ -72,6 +72,7 @@ def test_the_status_of_a_finished_run_is_its_summary(bench: Bench, simulate: Sim
     bench.run(*job(gateway, "--attempts", "2"), code=1)
     found, summary = status(bench), bench.summary()
     same = ("units", "failed_by_kind", "tries", "failed_tries_by_kind", "in_doubt", "usage", "usage_by_day")
+    same += ("cost", "tries_without_cost", "usage_by_model_and_day")
     assert {name: found[name] for name in same} == {name: summary[name] for name in same}
     assert found["state"] == summary["ending"]
     assert (found["worked_on_by"], found["rates"], found["eta_s"], found["in_flight"]) == (None, None, None, 0)
@@ -167,9 +168,9 @@ def store_of(folder: Path, tries: list[Try]) -> Store:
 
 def test_tries_on_both_sides_of_midnight_are_summed_by_day(tmp_path: Path) -> None:
     store_of(tmp_path, [tried(n, MIDNIGHT + (n - 30_000) / 10) for n in range(50_000)]).close()
-    days: dict[int, list[Tries]] = {}
+    days: dict[int, list[Sums]] = {}
     for one in read_store(tmp_path, lambda reader: list(reader.tries())):
-        days.setdefault(one.day, []).append(one)
+        days.setdefault(one.day, []).append(one.sums)
     counts = {
         day: (sum(one.tries for one in some), sum(one.prompt_tokens for one in some)) for day, some in days.items()
     }

@@ -87,7 +87,7 @@ def test_what_was_committed_is_there_after_reopening(tmp_path: Path, store: Stor
     again = Store(tmp_path)
     assert sorted(again.ended()) == [1, 3]
     assert list(bodies(again, 10)) == [msgspec.json.encode(outcomes[1]), msgspec.json.encode(outcomes[0])]
-    assert again.totals(10).tries == 3
+    assert again.totals(10).sums.tries == 3
     assert again.fact("colour") == "green"
     again.close()
 
@@ -120,7 +120,7 @@ def test_a_commit_is_whole_or_not_at_all(store: Store) -> None:
     with pytest.raises(StorageError):
         commit(store, [(tried(2), answered(2)), (tried(1), answered(1))])
     assert sorted(store.ended()) == [1]
-    assert store.totals(10).tries == 1
+    assert store.totals(10).sums.tries == 1
     commit(store, [(tried(2), answered(2))])
     assert sorted(store.ended()) == [1, 2]
 
@@ -151,9 +151,9 @@ def test_totals_count_units_below_the_total_and_every_try(store: Store) -> None:
         ],
     )
     totals = store.totals(5)
-    assert (totals.ok, totals.failed, totals.tries) == (2, 2, 6)
-    assert (totals.prompt_tokens, totals.completion_tokens, totals.cached_tokens) == (16, 32, 3)
-    assert totals.reasoning_tokens == 0
+    assert (totals.ok, totals.failed, totals.sums.tries) == (2, 2, 6)
+    assert (totals.sums.prompt_tokens, totals.sums.completion_tokens, totals.sums.cached_tokens) == (16, 32, 3)
+    assert totals.sums.reasoning_tokens == 0
     assert totals.failures == {"rate_limited": 1, "timeout": 2, "server_error": 1}
     assert totals.failed_units == {"server_error": 1, "invalid_row": 1}
     assert totals.finish_reasons == {"stop": 2}
@@ -161,14 +161,14 @@ def test_totals_count_units_below_the_total_and_every_try(store: Store) -> None:
 
 def test_totals_of_an_empty_store_are_nothing(store: Store) -> None:
     totals = store.totals(100)
-    assert (totals.ok, totals.failed, totals.tries, totals.prompt_tokens) == (0, 0, 0, 0)
+    assert (totals.ok, totals.failed, totals.sums.tries, totals.sums.prompt_tokens) == (0, 0, 0, 0)
     assert totals.failures == {}
 
 
 def test_sums_of_tokens_beyond_64_bits_do_not_break_the_totals(store: Store) -> None:
     big = Usage(prompt_tokens=2**62)
     commit(store, [(msgspec.structs.replace(tried(n), usage=big), None) for n in range(4)])
-    assert store.totals(10).prompt_tokens == 2**64
+    assert store.totals(10).sums.prompt_tokens == 2**64
 
 
 def test_usage_is_told_by_the_utc_day_on_which_it_was_sent(store: Store) -> None:
@@ -181,8 +181,8 @@ def test_usage_is_told_by_the_utc_day_on_which_it_was_sent(store: Store) -> None
         ],
     )
     assert store.totals(10).by_day == {
-        "2026-11-23": DayUsage(tries=2, prompt_tokens=3, completion_tokens=6),
-        "2026-11-24": DayUsage(tries=1, prompt_tokens=4, completion_tokens=8),
+        "2026-11-23": DayUsage(tries=2, prompt_tokens=3, completion_tokens=6, cost=None, tries_without_cost=2),
+        "2026-11-24": DayUsage(tries=1, prompt_tokens=4, completion_tokens=8, cost=None, tries_without_cost=1),
     }
 
 
@@ -190,7 +190,7 @@ def test_a_unit_that_is_reopened_is_pending_and_keeps_its_tries(store: Store) ->
     commit(store, [(tried(n), answered(n)) for n in range(5)])
     store.reopen([1, 3, 77])
     assert sorted(store.ended()) == [0, 2, 4]
-    assert store.totals(5).tries == 5
+    assert store.totals(5).sums.tries == 5
     commit(store, [(tried(3), answered(3))])
     assert sorted(store.ended()) == [0, 2, 3, 4]
 

@@ -10,6 +10,7 @@ Files, promises and what an interrupted run leaves are those of the command line
 stopped. Signals are not touched. What stops a run before or beside its rows is a BatchrunnerError.
 """
 
+from collections.abc import Iterable
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Self, Unpack
@@ -19,12 +20,24 @@ from anyio.from_thread import start_blocking_portal
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from batchrunner.api.options import Options, SomeJob
-from batchrunner.api.work import Finished, Work
+from batchrunner.api.work import Finished, Progress, Work
 from batchrunner.errors import first_of
 from batchrunner.records import Outcome
 from batchrunner.runner.hooks import Accept, Answer, MakeRequest
 
-__all__ = ["Accept", "Answer", "Finished", "MakeRequest", "Options", "Outcome", "Runner", "SomeJob", "run"]
+__all__ = [
+    "Accept",
+    "Answer",
+    "Finished",
+    "MakeRequest",
+    "Options",
+    "Outcome",
+    "Progress",
+    "Runner",
+    "SomeJob",
+    "retry",
+    "run",
+]
 
 _AHEAD = 256  # outcomes that wait for whoever goes through them, before the run does
 
@@ -35,18 +48,14 @@ def run(job: SomeJob, **options: Unpack[Options]) -> Finished:
     It works in a thread of its own, so also where an event loop is running, as in a notebook. Ctrl-C stops sending,
     records what is in flight within `grace` and then raises KeyboardInterrupt; a second one does not wait for it.
     """
-    work = Work(job, options)
-    with start_blocking_portal() as portal:
-        going = portal.start_task_soon(work.to_its_end)
-        interrupts = 0
-        while True:
-            try:
-                return _result(going, interrupted=interrupts > 0)
-            except KeyboardInterrupt:
-                if going.done():
-                    raise
-                interrupts += 1
-                portal.start_task_soon(work.stop)
+    return _to_its_end(Work(job, options))
+
+
+def retry(job: SomeJob, *, where: str | Iterable[str] = (), **options: Unpack[Options]) -> Finished:
+    """`run` of a job that was run before, with its failed units asked again: all, or those whose output row meets every
+    condition of `where`, such as "error.kind=timeout" or "model!=acme/small". InputError where it was not run before.
+    """
+    return _to_its_end(Work(job, options, retry=(where,) if isinstance(where, str) else where))
 
 
 class Runner:
@@ -70,6 +79,11 @@ class Runner:
     def finished(self) -> Finished | None:
         """How the run ended, once it has."""
         return self._finished
+
+    @property
+    def progress(self) -> Progress | None:
+        """How far it is, while it goes on and after it; None before anything could be sent."""
+        return self._work.progress
 
     async def finish(self) -> Finished:
         """Let it go on to its end, whatever the outcomes; those not gone through yet are passed over."""
@@ -127,6 +141,20 @@ class Runner:
         error, self._error = self._error, None
         if error is not None:
             raise error
+
+
+def _to_its_end(work: Work) -> Finished:
+    with start_blocking_portal() as portal:
+        going = portal.start_task_soon(work.to_its_end)
+        interrupts = 0
+        while True:
+            try:
+                return _result(going, interrupted=interrupts > 0)
+            except KeyboardInterrupt:
+                if going.done():
+                    raise
+                interrupts += 1
+                portal.start_task_soon(work.stop)
 
 
 def _result(going: "Future[Finished]", *, interrupted: bool) -> Finished:

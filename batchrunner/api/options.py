@@ -1,6 +1,7 @@
 """What `run` and `Runner` are told in Python, as a job and the settings of its run."""
 
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypedDict
@@ -11,7 +12,7 @@ from batchrunner.errors import UsageError
 from batchrunner.job.load import job_of as job_of_sheet
 from batchrunner.job.load import load_job, with_options
 from batchrunner.job.profiles import profiles_path, read_profiles
-from batchrunner.job.schema import STANDARD_INPUT, Job
+from batchrunner.job.schema import STANDARD_INPUT, Job, RunTable
 from batchrunner.job.sheet import Sheet
 from batchrunner.job.sweep import without
 from batchrunner.job.words import SHORT_NAMES
@@ -60,6 +61,10 @@ class Options(TypedDict, total=False):
     concurrency: int | Literal["auto"]
     max_concurrency: int
     on_daily_limit: Literal["wait", "park"]
+    until: str
+    max_duration: float | str
+    budget_cost: float
+    budget_tokens: int
     now: bool
     attempts: int
     timeout: float
@@ -84,7 +89,7 @@ _TABLES = {
     "limits": SHORT_NAMES
     | {name: name for name in ("daily_reset", "token_accounting", "concurrency", "max_concurrency")},
     "retry": {name: name for name in ("attempts", "timeout")},
-    "run": {"on_daily_limit": "on_daily_limit"},
+    "run": {name: name for name in RunTable.__struct_fields__},
 }
 _SETTINGS = {
     "now": "ignore_resume_at",
@@ -153,7 +158,9 @@ def settings_of(job: Job, options: Options) -> Settings:
         on_daily_limit=job.run.on_daily_limit or "park",
         sample=_sample(options),
         max_failed=_most_failed(options.get("max_failed", 0.05)),
-        hooks=Hooks(request=options.get("request"), accept=options.get("accept"), heeds_signals=False),
+        hooks=Hooks(
+            request=options.get("request"), accept=options.get("accept"), warn=warnings.warn, heeds_signals=False
+        ),
         **said,
     )
 

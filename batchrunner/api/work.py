@@ -1,5 +1,6 @@
 """One job at work for a program: begun, stopped, summed up."""
 
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -9,10 +10,12 @@ from anyio import to_thread
 from batchrunner.api.options import Options, SomeJob, job_of, path_of, settings_of
 from batchrunner.report.summary import Summary
 from batchrunner.runner.ending import End, Ending
+from batchrunner.runner.finding import find_run
 from batchrunner.runner.hooks import Tell
 from batchrunner.runner.keys import secrets_of
 from batchrunner.runner.loop import Loop
 from batchrunner.runner.open_files import check_open_files
+from batchrunner.runner.retrying import parse_condition
 from batchrunner.runner.session import run_job
 from batchrunner.runner.simulated import gateway_of
 from batchrunner.runner.summing import kept_summary
@@ -26,16 +29,34 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True):
     summary: Summary
 
 
-class Work:
-    """A job and how it is to be run, all of which is known to be right before anything is done."""
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a run is. `total`: units of the job; `ended`: of these, in earlier runs, too; of this run alone `failed`
+    units, `tries` and the `tokens` that they used; `in_flight`: requests that are out now."""
 
-    def __init__(self, job: SomeJob, options: Options) -> None:
+    total: int
+    ended: int
+    failed: int
+    in_flight: int
+    tries: int
+    tokens: int
+
+
+class Work:
+    """A job and how it is to be run, all of which is known to be right before anything is done. With `retry` failed
+    units are asked again: those that meet all of these conditions."""
+
+    def __init__(self, job: SomeJob, options: Options, *, retry: Iterable[str] | None = None) -> None:
         self._simulate = options.get("simulate", False)
         self._job = job_of(job, options)
         check_open_files(self._job.limits)
         key_file = path_of(options.get("api_key_file"))
         self._key, headers = secrets_of(self._job, key_file, simulate=self._simulate)
         self._settings = msgspec.structs.replace(settings_of(self._job, options), headers=headers)
+        if retry is not None:
+            find_run(self._settings.run_dir)
+            conditions = tuple(map(parse_condition, retry))
+            self._settings = msgspec.structs.replace(self._settings, retry=conditions, resume="must")
+        self._done_before = self._total = 0
         self._loop: Loop | None = None
         self._is_stopped = False
 
@@ -50,13 +71,28 @@ class Work:
         summary = await to_thread.run_sync(kept_summary, self._job, result)
         return Finished(output=self._job.output_path, summary=summary)
 
+    @property
+    def progress(self) -> Progress | None:
+        """How far it is; None before anything could be sent."""
+        if self._loop is None:
+            return None
+        tally = self._loop.tally
+        return Progress(
+            total=self._total,
+            ended=self._done_before + tally.units,
+            failed=tally.failed,
+            in_flight=sum(asker.limiter.lane.in_flight for asker in self._loop.askers),
+            tries=tally.tries,
+            tokens=tally.tokens,
+        )
+
     async def stop(self) -> None:
         """Send nothing more; the second time, don't wait for what is in flight either."""
         self._is_stopped = True
         if self._loop is not None:
             self._loop.stop(Ending(end=End.LEFT, message=End.LEFT.value))
 
-    async def _watch(self, loop: Loop, done_before: int, total: int) -> None:  # noqa: ARG002 - as the loop tells it
-        self._loop = loop
+    async def _watch(self, loop: Loop, done_before: int, total: int) -> None:
+        self._loop, self._done_before, self._total = loop, done_before, total
         if self._is_stopped:
             await self.stop()

@@ -7,13 +7,13 @@ is none. Not checked: refusals, answers that the content filter cut, and tool ca
 
 import json
 from collections.abc import Mapping
+from difflib import get_close_matches
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from batchrunner.chat.reply import REFUSAL
-from batchrunner.records import Failure, Kind, Reply
+from batchrunner.records import REFUSAL, Failure, Kind, Reply
 
 if TYPE_CHECKING:
     import jsonschema_rs
@@ -23,6 +23,7 @@ _KEPT_SCHEMAS = 64
 _DECLINED = frozenset({REFUSAL, "content_filter"})
 _decode = msgspec.json.Decoder().decode
 _OBJECT = {"type": "object"}
+_CHECKED = ("json_schema", "json_object")
 
 
 class Expected(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,8 +102,16 @@ def _validator_of(response_format: object) -> "jsonschema_rs.Validator | None":
             return _compiled(msgspec.json.encode(_OBJECT))
         case "json_schema":
             return _compiled(_encoded(_schema_in(response_format)))
-        case _:
+        case kind:
+            near = get_close_matches(str(kind), _CHECKED, n=1, cutoff=0.8)
+            if near or (kind is None and not response_format.keys().isdisjoint({"json_schema", "schema"})):
+                meant = near[0] if near else "json_schema"
+                raise ValueError(f'response_format has {_written(kind)}; did you mean "{meant}"?')
             return None
+
+
+def _written(kind: object) -> str:
+    return "no type" if kind is None else f'the type "{str(kind)[:40]}"'
 
 
 def _schema_in(response_format: Mapping[str, Any]) -> object:

@@ -8,11 +8,11 @@ from typing import Any
 
 import msgspec
 
-from batchrunner.records import Failure, HttpReply, Kind, Reply, Usage
+from batchrunner.records import REFUSAL, Failure, HttpReply, Kind, Reply, Usage
 
 LONGEST_MESSAGE = 500
-REFUSAL = "refusal"  # the finish reason of an answer that is a refusal; gateways say `stop`
 _LARGEST_COUNT = 2**31
+_LARGEST_COST = 1e9
 _REQUEST_ID_HEADERS = ("x-request-id", "x-baseten-request-id", "request-id")
 
 _KIND_OF_STATUS = {
@@ -94,12 +94,14 @@ def emptiness(reply: Reply) -> Failure | None:
 def _reply(completion: _Completion, http_reply: HttpReply) -> Reply:
     choice = completion.choices[0]
     message = choice.message
+    usage = _table(completion.usage)
     return Reply(
         text=_text(message),
         tool_calls=_calls(message.tool_calls),
         reasoning=_string(message.reasoning_content) or _string(message.reasoning),
         finish_reason=REFUSAL if _is_refusal(choice) else _string(choice.finish_reason),
-        usage=_usage(completion.usage),
+        usage=_usage(usage),
+        cost=_cost(usage.get("cost")),
         model=_string(completion.model),
         request_id=_request_id(http_reply) or _string(completion.id),
     )
@@ -136,13 +138,16 @@ def _calls(calls: msgspec.Raw) -> msgspec.Raw | None:
     return None if one_line in (b"null", b"[]") else msgspec.Raw(one_line)
 
 
-def _usage(raw: msgspec.Raw) -> Usage:
+def _table(raw: msgspec.Raw) -> dict[str, Any]:
+    """A JSON object; an empty one where there is none."""
     try:
-        usage = _decode_any(raw)
+        table = _decode_any(raw)
     except _UNREADABLE:
-        usage = None
-    if not isinstance(usage, dict):
-        return Usage()
+        table = None
+    return table if isinstance(table, dict) else {}
+
+
+def _usage(usage: dict[str, Any]) -> Usage:
     prompt, completion = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
     total = _count(usage.get("total_tokens"))
     if total is None and prompt is not None and completion is not None:
@@ -164,6 +169,13 @@ def _detail(usage: dict[str, Any], group: str, name: str) -> int | None:
 def _count(value: object) -> int | None:
     """A number of tokens, or None for what can't be one."""
     return int(value) if isinstance(value, int | float) and 0 <= value < _LARGEST_COUNT else None
+
+
+def _cost(value: object) -> float | None:
+    """An amount of money, or None for what can't be one."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if 0 <= value <= _LARGEST_COST else None
 
 
 def _string(value: object) -> str | None:

@@ -18,7 +18,7 @@ import msgspec
 
 from batchrunner.chat.expecting import Expectations
 from batchrunner.chat.parts import ReadFile
-from batchrunner.records import Failure, Kind
+from batchrunner.records import SAME_PARAMETER, Failure, Kind
 
 URL = "/v1/chat/completions"
 
@@ -26,7 +26,8 @@ Columns = Mapping[str, Any]
 Messages = list[dict[str, Any]]
 
 _OF_STREAMS = ("stream", "stream_options")
-_SAME = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
+_OF_TOOLS = ("tools", "tool_choice")
+_TEXTS = frozenset({"model", "user"})  # parameters that are texts even where they look like numbers
 _JSON_IN_TEXT = frozenset({"tools", "tool_choice", "response_format"})  # as tables of texts have them
 
 
@@ -34,7 +35,8 @@ class RequestSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What the job says of every request. `model` may be None where every row carries its own.
 
     `render` makes the user's text or the whole conversation of a row, `render_system` the system message that `system`
-    is without; `read_file` reads the local files that parts of messages may name. `base_url` goes into digests only.
+    is without; `read_file` reads the local files that parts of messages may name; `from_texts`: columns are
+    texts, so that numbers among the parameters have to be read out of them. `base_url` goes into digests only.
     Where the job has a sweep, this is one of its arms: `variant` and `sample` name it in the output, `swept` are the
     names of what differs between variants. `stream`: answers are asked for as streams that end with their usage.
     """
@@ -43,6 +45,7 @@ class RequestSettings(msgspec.Struct, frozen=True, kw_only=True):
     base_url: str = ""
     params: Mapping[str, Any] = {}
     row_params: tuple[str, ...] = ()
+    from_texts: bool = False
     system: str | None = None
     render_system: Callable[[Columns], str | Failure] | None = None
     render: Callable[[Columns], str | Messages | Failure] | None = None
@@ -76,7 +79,7 @@ def body_of(columns: Columns, settings: RequestSettings) -> dict[str, Any] | Fai
         return _from_messages(columns, settings)
     prompt = columns.get("prompt")
     if isinstance(prompt, str):
-        return _with_tools(_with_settings(_conversation(prompt), columns, settings), columns)
+        return _with_tools(_with_settings(_conversation(prompt), columns, settings), columns, settings)
     if prompt is not None:
         return _invalid("`prompt` is not a text")
     return _invalid("the row has none of `prompt`, `messages` and `body`; a template (--prompt) may make one")
@@ -91,7 +94,7 @@ def _from_messages(columns: Columns, settings: RequestSettings) -> dict[str, Any
     if not isinstance(messages, list) or not messages or not all(isinstance(m, dict) for m in messages):
         return _invalid("`messages` is not a list of objects")
     said = [_without_nulls(message) for message in messages]
-    return _with_tools(_with_settings(said, columns, settings), columns)
+    return _with_tools(_with_settings(said, columns, settings), columns, settings)
 
 
 def _without_nulls(message: dict[str, Any]) -> dict[str, Any]:
@@ -120,7 +123,12 @@ def _with_settings(messages: Messages, columns: Columns, settings: RequestSettin
     if system is not None and messages[0].get("role") not in ("system", "developer"):
         messages = [{"role": "system", "content": system}, *messages]
     body = {"model": settings.model, "messages": messages, **settings.params}
-    return _with_row_params(body, columns, settings.row_params) if settings.row_params else body
+    if not settings.row_params:
+        return body
+    said = _read(columns, settings.row_params) if settings.from_texts else columns
+    made = _with_row_params(body, said, settings.row_params)
+    grows = settings.sample and "seed" in settings.row_params and said.get("seed") is not None
+    return with_seed_of(settings.sample or 0, made) if grows and not isinstance(made, Failure) else made
 
 
 def _with_row_params(body: dict[str, Any], columns: Columns, names: tuple[str, ...]) -> dict[str, Any] | Failure:
@@ -131,22 +139,41 @@ def _with_row_params(body: dict[str, Any], columns: Columns, names: tuple[str, .
         if isinstance(value, Failure):
             return value
         if value is not None:
-            body.pop(_SAME.get(name, ""), None)
+            body.pop(SAME_PARAMETER.get(name, ""), None)
             body[name] = value
     return body
 
 
-def _with_tools(body: dict[str, Any] | Failure, columns: Columns) -> dict[str, Any] | Failure:
-    """A conversation may come with its tools."""
+def _with_tools(
+    body: dict[str, Any] | Failure, columns: Columns, settings: RequestSettings
+) -> dict[str, Any] | Failure:
+    """A conversation may come with its tools, where these are not what the sweep varies."""
     if not ("tools" in columns or "tool_choice" in columns) or isinstance(body, Failure):
         return body
-    made = _with_row_params(body, columns, ("tools", "tool_choice"))
+    said = _read(columns, _OF_TOOLS) if settings.from_texts else columns
+    clash = next((name for name in _OF_TOOLS if name in settings.swept and said.get(name) is not None), None)
+    if clash is not None:
+        return _invalid(f"the row has `{clash}` of its own, and the sweep sets `{clash}`: only one of them can")
+    made = _with_row_params(body, said, _OF_TOOLS)
     if isinstance(made, Failure):
         return made
     tools = made.get("tools")
     if tools is not None and not (isinstance(tools, list) and all(isinstance(tool, dict) for tool in tools)):
         return _invalid("`tools` is not a list of objects")
     return made
+
+
+def _read(columns: Columns, names: tuple[str, ...]) -> Columns:
+    """These columns of a table of texts as what they mean: "0.7" a number, "true" a truth, an empty one nothing."""
+    texts = {name: columns[name] for name in names if name in columns}
+    return {name: text or None if name in _TEXTS else _meant(text) for name, text in texts.items()}
+
+
+def _meant(text: Any) -> Any:
+    try:
+        return msgspec.json.decode(text) if text else None
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return text
 
 
 def _own(columns: Columns, name: str) -> Any | Failure:

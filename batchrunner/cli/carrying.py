@@ -16,9 +16,11 @@ from batchrunner.cli.telling import tell, words_of_retry
 from batchrunner.cli.terminal import say
 from batchrunner.errors import InputError, StorageError, UsageError
 from batchrunner.job.load import load_job, with_options
-from batchrunner.job.schema import STANDARD_INPUT, Job, LimitsTable
+from batchrunner.job.schema import STANDARD_INPUT, Job, LimitsTable, RunTable
 from batchrunner.job.sweep import without
+from batchrunner.report.safe import safe_text
 from batchrunner.runner.finding import run_folder_of
+from batchrunner.runner.hooks import Hooks
 from batchrunner.runner.keys import secrets_of
 from batchrunner.runner.open_files import check_open_files
 from batchrunner.runner.prompting import prompt_of
@@ -94,8 +96,14 @@ def task_of(named: str, chosen: dict[str, Any], arguments: Iterable[str]) -> Tas
     check_open_files(job.limits)
     settings = _settings(job, chosen, simulate=simulate)
     key, headers = secrets_of(job, chosen["api_key_file"], simulate=simulate)
-    settings = msgspec.structs.replace(settings, arguments=tuple(arguments), headers=headers)
+    alone = len(chosen["jobs"]) == 1
+    hooks = Hooks(warn=None if chosen["quiet"] else partial(_warn, "batchrunner" if alone else safe_text(named)))
+    settings = msgspec.structs.replace(settings, arguments=tuple(arguments), headers=headers, hooks=hooks)
     return Task(job=job, settings=settings, key=key)
+
+
+def _warn(name: str, words: str) -> None:
+    say(f"{name}: warning: {safe_text(words, 2000)}", err=True)
 
 
 def _to_retry(settings: Settings, retry: Retry) -> Settings:
@@ -132,7 +140,7 @@ def _job(named: str, chosen: dict[str, Any], *, simulate: bool) -> Job:
             "request": {name: chosen[name] for name in ("system", "files")} | {"model": model, **request},
             "limits": {name: chosen[name] for name in LimitsTable.__struct_fields__ if name in chosen},
             "retry": {name: chosen[name] for name in ("attempts", "timeout")},
-            "run": {"on_daily_limit": chosen["on_daily_limit"]},
+            "run": {name: chosen[name] for name in RunTable.__struct_fields__},
         },
     )
 

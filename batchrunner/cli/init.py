@@ -91,9 +91,10 @@ _KEYS: dict[str, dict[str, tuple[str, str]]] = {
         "budget_tokens": ("# budget_tokens = 1_000_000", "stop before it takes more tokens; needs max_tokens"),
     },
     "prices": {
-        "prompt": ("# prompt = 0.60", "for a million tokens"),
+        "prompt": ("# prompt = 0.60", "what a million tokens cost; without, costs are as the gateway tells them"),
         "cached": ("# cached = 0.06", "prompt tokens that the gateway had in its cache"),
-        "completion": ("# completion = 2.40", ""),
+        "completion": ("# completion = 2.40", "reasoning is part of it"),
+        "models": ('# "acme/small" = { completion = 0.40 }', "what differs for one model"),
     },
     "sweep": {
         "model": ('# model = ["acme/a", "acme/b"]', "every combination of these lists is a variant of each row"),
@@ -101,7 +102,7 @@ _KEYS: dict[str, dict[str, tuple[str, str]]] = {
         "samples": ("# samples = 4", "answers for each row and variant"),
     },
 }
-_FREE = frozenset(("prices", "sweep"))  # tables that may have keys beside those of their record
+_FREE = frozenset(("sweep",))  # tables that may have keys beside those of their record
 
 
 def job_text(path: Path) -> str:

@@ -81,6 +81,10 @@ _OPTIONS: tuple[Callable[[Command], Command], ...] = (
     click.option(
         "--grace", type=Seconds(), default="20", metavar="SECONDS", help="For what is in flight at a stop [20]"
     ),
+    click.option("--until", metavar="TIME", help="Stop sending at 06:00 (local, the next one), or an ISO instant."),
+    click.option("--max-duration", type=Seconds(), metavar="DURATION", help="Stop sending after so long: 90m, 8h."),
+    click.option("--budget-cost", type=float, metavar="X", help="All runs of the output cost no more; needs prices."),
+    click.option("--budget-tokens", type=Amount(), metavar="N", help="All its runs take no more; needs max_tokens."),
     click.option("--limit", type=click.IntRange(min=0), metavar="N", help="Take the first N rows."),
     click.option("--sample", type=click.IntRange(min=0), metavar="N", help="Take N rows at random."),
     click.option("--seed", type=click.IntRange(0, 2**63 - 1), metavar="S", help="Which ones --sample takes [0]"),

@@ -12,6 +12,8 @@ import anyio
 from batchrunner.cli.terminal import say, silence
 from batchrunner.report.bounds import LaneUse, use_of, words_of
 from batchrunner.report.safe import safe_text
+from batchrunner.report.summary import words_of_cost
+from batchrunner.store.summing import known_cost
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -54,6 +56,8 @@ class Gauge:
         flight = sum(asker.limiter.lane.in_flight for asker in askers)
         words = [f"{self.done:,} of {self.total:,}", f"{units_per_s:.1f}/s", f"{tokens_per_s:,.0f} tok/s"]
         words += [f"{flight} in flight", f"{tally.limited} x 429", f"{tally.failed} failed"]
+        cost = words_of_cost(known_cost(tally.costs, tally.tries_without_cost), tally.tries_without_cost)
+        words += [cost] if cost else []
         eta = (self.total - self.done) / units_per_s if units_per_s else None
         words.append(f"ETA {_clock(eta)}")
         words += [words_of(use) for use in self._uses() if len(askers) == 1]

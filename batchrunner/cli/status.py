@@ -12,8 +12,10 @@ from batchrunner.cli.manual import Manual
 from batchrunner.cli.terminal import say
 from batchrunner.errors import StorageError
 from batchrunner.report.safe import safe_text
+from batchrunner.report.summary import words_of_cost
 from batchrunner.runner.finding import find_run
 from batchrunner.runner.looking import CUT_OFF, Status, look_at
+from batchrunner.store.summing import DayUsage, ModelUsage
 
 EXAMPLES = """\b
 Examples:
@@ -45,9 +47,14 @@ def _lines(found: Status) -> Iterator[str]:
         eta = "-" if found.eta_s is None else str(timedelta(seconds=round(found.eta_s)))
         yield f"{found.rates.units_per_s:.1f} units/s, {found.rates.tokens_per_s:,.0f} tokens/s; ETA {eta}"
     yield f"{found.tries:,} tries; failed ones: {_counts(found.failed_tries_by_kind) or 'none'}"
+    several = len({used.model for used in found.usage_by_model_and_day}) > 1
     for day, used in found.usage_by_day.items():
-        prompt, completion = used.prompt_tokens, used.completion_tokens
-        yield f"{day}: {used.tries:,} tries, {prompt + completion:,} tokens ({prompt:,} + {completion:,})"
+        yield f"{day}: {_used(used)}"
+        for one in found.usage_by_model_and_day:
+            if several and one.day == day:
+                yield safe_text(f"  {one.model or 'unknown model'}: {_used(one)}", 600)
+    if len(found.usage_by_day) > 1 and (cost := words_of_cost(found.cost, found.tries_without_cost)):
+        yield f"in all: {cost}"
     if found.in_doubt:
         yield f"{found.in_doubt:,} in doubt, in flight when a run was cut off"
     if found.resume_at:
@@ -72,6 +79,13 @@ def _units(found: Status) -> str:
     if found.in_flight:
         parts.append(f"{found.in_flight:,} in flight")
     return "; ".join(parts)
+
+
+def _used(used: DayUsage | ModelUsage) -> str:
+    prompt, completion = used.prompt_tokens, used.completion_tokens
+    words = f"{used.tries:,} tries, {prompt + completion:,} tokens ({prompt:,} + {completion:,})"
+    cost = words_of_cost(used.cost, used.tries_without_cost)
+    return f"{words}, {cost}" if cost else words
 
 
 def _counts(by_kind: dict[str, int]) -> str:

@@ -5,6 +5,7 @@ import shlex
 from batchrunner.cli.terminal import say
 from batchrunner.report.safe import safe_text
 from batchrunner.report.summary import Summary, line, lines_of_lanes, lines_of_variants
+from batchrunner.runner.ending import End
 from batchrunner.runner.session import Result
 from batchrunner.runner.settings import Settings
 
@@ -23,7 +24,8 @@ def tell(summary: Summary, settings: Settings, *, err: bool) -> None:
         if summary.units.pending < summary.units.total:
             what_is_there = shlex.join(["batchrunner", "export", str(settings.run_dir), "--partial", "-o"])
             lines.append(f"take what is there with: {what_is_there} PATH")
-        lines.append(f"go on with: {shlex.join(['batchrunner', *settings.arguments])}")
+        larger = "with a larger budget, " if summary.ending == End.SPENT else ""
+        lines.append(f"{larger}go on with: {shlex.join(['batchrunner', *settings.arguments])}")
     say("\n".join(lines), err=err)
 
 

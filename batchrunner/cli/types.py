@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import click
 
+from batchrunner.job.times import parse_duration
 from batchrunner.runner.stopping import MaxFailed
 
 FAULTS = ("5xx", "reset_before", "reset_after", "truncated", "not_json", "empty", "hang", "reset")
@@ -13,8 +14,6 @@ FAULTS_OF_STREAMS = ("cut", "stalled", "error_inside", "no_done", "late_content"
 
 _AMOUNT = re.compile(r"(\d[\d_]{0,30})(?:\.(\d{1,30}))?([kKmMgG]?)")
 _FACTORS: Final = {"": 1, "k": 1_000, "m": 1_000_000, "g": 1_000_000_000}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
-_SECONDS_IN: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 class Amount(click.ParamType[int, str | int]):
@@ -62,10 +61,10 @@ class Seconds(click.ParamType[float, str | float]):
     def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:
         if isinstance(value, int | float):
             return float(value)
-        found = _DURATION.fullmatch(value.strip())
-        if found is None:
-            self.fail(f"{value!r} is no length of time: write 90s, 15m, 2h or 1d", param, ctx)
-        return float(found[1]) * _SECONDS_IN[found[2] or "s"]
+        try:
+            return parse_duration(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 class MostFailed(click.ParamType[MaxFailed, str | MaxFailed]):

@@ -1,10 +1,11 @@
 """What no job can say though each value has its type: numbers out of range, times that are none, and what
 contradicts itself. Found before anything is sent."""
 
+import difflib
 import math
 import re
 from collections.abc import Iterator, Mapping
-from datetime import date, time
+from datetime import date, datetime, time
 from typing import Any, NamedTuple
 
 import msgspec
@@ -12,16 +13,20 @@ import msgspec
 from batchrunner.job.headers import VARIABLE, faults_of_headers
 from batchrunner.job.lines import Place
 from batchrunner.job.reset import parse_reset
-from batchrunner.job.schema import Gateway, Job, LimitsTable, RequestTable, Retry
+from batchrunner.job.schema import Gateway, Job, LimitsTable, ModelPrices, PricesTable, RequestTable, Retry, RunTable
 from batchrunner.job.secrets import ADVICE, is_secret_name, shown
 from batchrunner.job.sweep import faults_of_sweep
+from batchrunner.job.times import parse_until
+from batchrunner.records import FINISH_REASONS, SAME_PARAMETER
 
 LARGEST_LIMIT = 10**15
+LARGEST_PRICE = 10**9
 _DEEPEST = 60  # of what a request may nest, 64, the rest is around the parameters
 _LARGEST_INTEGER = 2**63 - 1
 _NO_ROW_PARAMS = {
     "messages": "is no parameter: rows have a column messages without being told so",
     "prompt": "is no parameter: rows have a column prompt without being told so",
+    "system": 'is no parameter: say system = "{{ system }}", a template over the row\'s columns',
     "n": "can't be set: say samples = 4 in [sweep], each answer is then a row",
     "stream": "can't be set by rows: how answers travel is the job's affair",
     "stream_options": "can't be set by rows: how answers travel is the job's affair",
@@ -42,8 +47,11 @@ def faults(job: Job) -> Iterator[Fault]:
         yield from _fault_of_path((key,), getattr(job, key))
     yield from _faults_of_gateway(job.gateway)
     yield from _faults_of_request(job.request)
+    yield from _faults_of_row_params(job)
     yield from _faults_of_limits(job.limits)
     yield from _faults_of_retry(job.retry)
+    yield from _faults_of_run(job.run)
+    yield from _faults_of_prices(job.prices)
     for place, words in faults_of_sweep(job.sweep):
         yield Fault(place, words)
 
@@ -71,9 +79,28 @@ def _faults_of_request(request: RequestTable) -> Iterator[Fault]:
             yield Fault(("request", key), "is empty: leave it out, or say what it is")
     yield from _faults_of_messages(request)
     yield from _faults_of_params(request.params)
-    for name in request.row_params:
+    yield from _faults_of_tools(request)
+
+
+def _faults_of_tools(request: RequestTable) -> Iterator[Fault]:
+    choice = request.tool_choice
+    chosen = choice.get("function") if isinstance(choice, dict) else None
+    functions = [tool.get("function") for tool in request.tools]
+    names = [function.get("name") for function in functions if isinstance(function, dict)]
+    if names and isinstance(chosen, dict) and chosen.get("name") not in names:
+        words = f"names the function {shown(chosen.get('name'))}; request.tools has {', '.join(map(shown, names))}"
+        yield Fault(("request", "tool_choice"), words)
+
+
+def _faults_of_row_params(job: Job) -> Iterator[Fault]:
+    place = ("request", "row_params")
+    for name in job.request.row_params:
+        swept = next((one for one in (name, SAME_PARAMETER.get(name)) if one in job.sweep), None)
         if name in _NO_ROW_PARAMS:
-            yield Fault(("request", "row_params"), f": {name} {_NO_ROW_PARAMS[name]}")
+            yield Fault(place, f": {name} {_NO_ROW_PARAMS[name]}")
+        elif swept is not None:
+            words = f"rows that set {name} would not be asked what their variant says"
+            yield Fault(place, f": [sweep] sets {swept}, and {words}: leave it out of one")
 
 
 def _faults_of_params(params: Mapping[str, Any]) -> Iterator[Fault]:
@@ -127,6 +154,46 @@ def _faults_of_retry(retry: Retry) -> Iterator[Fault]:
 
     if retry.invalid_answers < 0:
         yield Fault(("retry", "invalid_answers"), f"= {retry.invalid_answers} is less than 0")
+    for reason in retry.fail_on:
+        near = difflib.get_close_matches(reason.casefold(), FINISH_REASONS, n=1, cutoff=0.8)
+        if near and near[0] != reason:  # what resembles none may be a reason of the gateway's own
+            yield Fault(("retry", "fail_on"), f": {shown(reason)} is no finish reason; did you mean {shown(near[0])}?")
+
+
+def _faults_of_run(run: RunTable) -> Iterator[Fault]:
+    try:
+        seconds = run.max_seconds
+        if seconds is not None and not 0 < seconds < math.inf:
+            yield Fault(("run", "max_duration"), f"= {shown(run.max_duration)} is no length of time above 0")
+    except ValueError as error:
+        yield Fault(("run", "max_duration"), f": {error}")
+    try:
+        if run.until is not None:
+            parse_until(run.until, datetime.now())  # noqa: DTZ005 - how it is written does not depend on it
+    except ValueError as error:
+        yield Fault(("run", "until"), f": {error}")
+    if run.budget_cost is not None and not 0 < run.budget_cost < math.inf:
+        yield Fault(("run", "budget_cost"), f"= {shown(run.budget_cost)} is no amount above 0")
+    if run.budget_tokens is not None and not 1 <= run.budget_tokens <= LARGEST_LIMIT:
+        yield Fault(
+            ("run", "budget_tokens"), f"= {shown(run.budget_tokens)} is not a number from 1 to {LARGEST_LIMIT:,}"
+        )
+
+
+def _faults_of_prices(prices: PricesTable) -> Iterator[Fault]:
+    tables: dict[Place, ModelPrices] = {
+        ("prices",): prices,
+        **{("prices", name): own for name, own in prices.models.items()},
+    }
+    for place, table in tables.items():
+        if not str(place[-1]).strip():
+            yield Fault(place, "is no model: its name is empty")
+        for key in ModelPrices.__struct_fields__:
+            price = getattr(table, key)
+            if price is not None and not 0 <= price <= LARGEST_PRICE:
+                yield Fault(
+                    (*place, key), f"= {shown(price)} is no price: say what a million tokens cost, 0.60 for instance"
+                )
 
 
 def _faults_of_limits(limits: LimitsTable) -> Iterator[Fault]:

@@ -14,12 +14,26 @@ import msgspec
 from batchrunner.job.faults import faults
 from batchrunner.job.lines import Place
 from batchrunner.job.profiles import BESIDE, merged, profile, profiles_path, read_profiles
-from batchrunner.job.schema import NO_KEYS, Gateway, Job, LimitsTable, ModelLimits, RequestTable, Table
+from batchrunner.job.schema import (
+    NO_KEYS,
+    Gateway,
+    Job,
+    LimitsTable,
+    ModelLimits,
+    ModelPrices,
+    PricesTable,
+    RequestTable,
+    Table,
+)
 from batchrunner.job.sheet import Sheet, nearest, parse_sheet, read_file
 from batchrunner.job.words import dotted, unknown_key, wrong_value
 
 SomeTable = TypeVar("SomeTable", bound=Table)
-_LIMITS = frozenset(LimitsTable.__struct_fields__) - NO_KEYS  # what [limits] says in words of its own
+# The tables that may have one within them for each model: [limits."acme/small"].
+_BY_MODEL: dict[str, tuple[type[Table], type[Table]]] = {
+    "limits": (LimitsTable, ModelLimits),
+    "prices": (PricesTable, ModelPrices),
+}
 
 
 def load_job(path: Path) -> Job:
@@ -42,7 +56,7 @@ def job_of(sheet: Sheet, profiles: Sheet | None) -> Job:
     """The job that a sheet says. `profiles` are needed where it names one."""
     name = sheet.tables.get("gateway")
     if not isinstance(name, str):
-        return _checked(_known(sheet, sheet.tables), sheet)
+        return _with_places(_checked(_known(sheet, sheet.tables), sheet), sheet)
     below = profile(name, profiles or Sheet(name="the profiles"), sheet)
     common = _known(below, below.tables)
     _checked({"input": "-"} | common, below)
@@ -51,7 +65,7 @@ def job_of(sheet: Sheet, profiles: Sheet | None) -> Job:
     both = merged(common, own)
     if "limits" in common:
         both["limits"]["of_profile"] = list(common["limits"]["models"])
-    return _checked(both, sheet, below)
+    return _with_places(_checked(both, sheet, below), sheet)
 
 
 def with_options(job: Job, options: Mapping[str, Mapping[str, Any]]) -> Job:
@@ -80,20 +94,27 @@ def _beside(path: Path, said: str) -> str:
 def _known(sheet: Sheet, tables: Mapping[str, Any]) -> dict[str, Any]:
     """The tables as records have them, once none of their keys is unknown."""
     _refuse_unknown(sheet, tables, Job, ())
-    limits = tables.get("limits")
-    return {**tables, "limits": _with_models(limits, sheet)} if isinstance(limits, dict) else dict(tables)
+    gathered = {
+        name: _with_models(name, tables[name], sheet) for name in _BY_MODEL if isinstance(tables.get(name), dict)
+    }
+    return {**tables, **gathered}
 
 
-def _with_models(limits: dict[str, Any], sheet: Sheet) -> dict[str, Any]:
-    """[limits] as its record has it: the tables within it, each named after a model, gathered under `models`."""
-    models = {key: value for key, value in limits.items() if _is_of_a_model(key, value)}
+def _with_models(name: str, table: dict[str, Any], sheet: Sheet) -> dict[str, Any]:
+    """[limits] or [prices] as its record has it: the tables within it, each named after a model, gathered under
+    `models`."""
+    models = {key: value for key, value in table.items() if _kind_for_model((name,), key, value)}
     for key, value in models.items():
-        _converted(value, ModelLimits, (sheet,), ("limits", key))
-    return {key: value for key, value in limits.items() if key not in models} | {"models": models}
+        _converted(value, _BY_MODEL[name][1], (sheet,), (name, key))
+    return {key: value for key, value in table.items() if key not in models} | {"models": models}
 
 
-def _is_of_a_model(key: str, value: Any) -> bool:
-    return isinstance(value, dict) and key not in _LIMITS
+def _kind_for_model(place: Place, key: str, value: Any) -> type[Table] | None:
+    """The record of a table that is named after a model, where that is what stands under this key."""
+    whole, own = _BY_MODEL.get(str(place[-1]), (None, None)) if len(place) == 1 else (None, None)
+    if whole is None or not isinstance(value, dict):
+        return None
+    return None if key in whole.__struct_fields__ and key not in NO_KEYS else own
 
 
 def _checked(tables: dict[str, Any], *sheets: Sheet) -> Job:
@@ -103,6 +124,10 @@ def _checked(tables: dict[str, Any], *sheets: Sheet) -> Job:
         raise nearest(sheets, place).wrong(place, words)
     gateway = msgspec.structs.replace(job.gateway, base_url=job.gateway.base_url.rstrip("/"))
     return msgspec.structs.replace(job, gateway=gateway, request=_with_stream(job.request))
+
+
+def _with_places(job: Job, sheet: Sheet) -> Job:
+    return msgspec.structs.replace(job, places=sheet.templates())
 
 
 def _with_stream(request: RequestTable) -> RequestTable:
@@ -127,7 +152,7 @@ def _converted(
 def _refuse_unknown(sheet: Sheet, tables: Mapping[str, Any], table: type[Table], place: Place) -> None:
     fields = {field.name: field.type for field in msgspec.structs.fields(table) if field.name not in NO_KEYS}
     for key, value in tables.items():
-        inner = ModelLimits if table is LimitsTable and _is_of_a_model(key, value) else fields.get(key)
+        inner = _kind_for_model(place, key, value) or fields.get(key)
         if inner is None:
             where = sheet.spelled(place)
             more = BESIDE if sheet.root and table is Gateway else ()

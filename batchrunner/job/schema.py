@@ -7,12 +7,13 @@ import msgspec
 
 from batchrunner.errors import UsageError
 from batchrunner.job.reset import parse_reset
+from batchrunner.job.times import parse_duration
 
 BASE_URL = "https://inference.baseten.co/v1"
 STANDARD_INPUT = "-"
 _GLOB_SIGNS = frozenset("*?[")
 KEY_VARIABLES = ("BATCHRUNNER_API_KEY", "BASETEN_API_KEY")
-NO_KEYS = frozenset(("models", "of_profile"))  # fields that no file says by their names
+NO_KEYS = frozenset(("models", "of_profile", "places"))  # fields that no file says by their names
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -101,6 +102,29 @@ class LimitsTable(Amounts, frozen=True):
         return parse_reset(self.daily_reset)
 
 
+class ModelPrices(Table, frozen=True):
+    """What a million tokens cost; None is not known. `cached`: prompt tokens that the gateway had in its cache; where
+    nobody says what they cost they cost what others do."""
+
+    prompt: float | None = None
+    cached: float | None = None
+    completion: float | None = None
+
+
+class PricesTable(ModelPrices, frozen=True):
+    """The prices of every model. `models` holds the tables within this one, `[prices."acme/small"]`, by their models'
+    names; what these do not say is as for every model."""
+
+    models: dict[str, ModelPrices] = {}
+
+    def for_model(self, model: str) -> ModelPrices:
+        """The prices of one model."""
+        own, common = self.models.get(model, ModelPrices()), self
+        names = ModelPrices.__struct_fields__
+        said = {name: getattr(own, name) if getattr(own, name) is not None else getattr(common, name) for name in names}
+        return ModelPrices(**said)
+
+
 class Retry(Table, frozen=True):
     """How often and how long one unit is tried. Times in seconds. `invalid_answers`: further tries for an answer that
     is not what was asked for; `tell_errors`: and the model is told what was wrong; `fail_on`: finish reasons."""
@@ -113,9 +137,25 @@ class Retry(Table, frozen=True):
 
 
 class RunTable(Table, frozen=True):
-    """How the run goes. Without `on_daily_limit` it waits where somebody watches and parks elsewhere."""
+    """How the run goes. Without `on_daily_limit` it waits where somebody watches and parks elsewhere. `until`,
+    `max_duration` (seconds, or a text such as "8h"): when sending stops; `budget_cost`, `budget_tokens`: what all runs
+    of the output may take together."""
 
     on_daily_limit: Literal["wait", "park"] | None = None
+    until: str | None = None
+    max_duration: float | str | None = None
+    budget_cost: float | None = None
+    budget_tokens: int | None = None
+
+    @property
+    def max_seconds(self) -> float | None:
+        """`max_duration` in seconds."""
+        return parse_duration(self.max_duration) if isinstance(self.max_duration, str) else self.max_duration
+
+    @property
+    def has_budget(self) -> bool:
+        """Whether it has any."""
+        return self.budget_cost is not None or self.budget_tokens is not None
 
 
 class Job(Table, frozen=True):
@@ -131,7 +171,9 @@ class Job(Table, frozen=True):
     limits: LimitsTable = LimitsTable()
     retry: Retry = Retry()
     run: RunTable = RunTable()
+    prices: PricesTable = PricesTable()
     sweep: dict[str, Any] = {}  # see job/sweep
+    places: dict[str, str] = {}  # where its templates stand in the job file, by their texts
 
     @property
     def output_path(self) -> Path:

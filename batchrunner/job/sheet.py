@@ -1,7 +1,7 @@
 """A file of settings as it was read: what it says, on which lines, and how errors name them."""
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +9,11 @@ import msgspec
 
 from batchrunner.errors import InputError, UsageError
 from batchrunner.job.lines import Place, line_at, lines_of
-from batchrunner.job.words import at_place, no_toml, sentence
+from batchrunner.job.words import at_place, dotted, no_toml, sentence
 
 LARGEST_FILE = 2**20
+_IN_SWEEP = (("sweep", "system"), ("sweep", "prompt"))
+_TEMPLATES = (("request", "system"), ("request", "prompt"), ("request", "messages"), *_IN_SWEEP)
 
 
 class Sheet(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,8 +30,17 @@ class Sheet(msgspec.Struct, frozen=True, kw_only=True):
 
     def error(self, place: Place, words: str) -> UsageError:
         """`nightly.toml:14: ` and the words."""
+        return UsageError(sentence(self._at(place, words)))
+
+    def templates(self) -> dict[str, str]:
+        """`nightly.toml:14: request.prompt` for every text of a job that is a template, by the text."""
+        values = [((table, key), self.tables.get(table, {}).get(key)) for table, key in _TEMPLATES]
+        texts = (found for place, value in values for found in _texts(place, value))
+        return {text: self._at(place, dotted(place)) for place, text in texts}
+
+    def _at(self, place: Place, words: str) -> str:
         line = line_at(self.lines, self.spelled(place)) if place else None
-        return UsageError(sentence(f"{self.name}:{line}: {words}" if line else f"{self.name}: {words}"))
+        return f"{self.name}:{line}: {words}" if line else f"{self.name}: {words}"
 
     def wrong(self, place: Place, words: str) -> UsageError:
         """`nightly.toml:14: limits.concurrency ` and words that follow the name of the key."""
@@ -63,6 +74,15 @@ def parse_sheet(content: bytes, *, name: str) -> Sheet:
         line, words = no_toml(content, error)
         raise UsageError(sentence(f"{name}:{line}: {words}" if line else f"{name}: {words}")) from error
     return Sheet(name=name, tables=tables, lines=_lines(text))
+
+
+def _texts(place: Place, value: Any) -> Iterator[tuple[Place, str]]:
+    """The texts in a value, and where they stand."""
+    if isinstance(value, str):
+        yield place, value
+    elif isinstance(value, dict | list):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _texts((*place, key), inner)
 
 
 def _lines(text: str) -> dict[Place, int]:

@@ -9,7 +9,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 import msgspec
 
 from batchrunner.job.lines import Place
-from batchrunner.job.schema import NO_KEYS, Job, ModelLimits, Table
+from batchrunner.job.schema import NO_KEYS, Job, ModelLimits, ModelPrices, Table
 from batchrunner.job.secrets import ADVICE, is_secret_name, shown
 
 # As options and requests call them: what people write from memory.
@@ -22,10 +22,7 @@ SHORT_NAMES = {
     "tpd": "tokens_per_day",
 }
 _PARAMETERS = frozenset(("max_tokens", "max_completion_tokens", "temperature", "top_p", "stop", "seed", "tools"))
-_PLANNED: dict[Place, tuple[str, ...]] = {
-    (): ("keep", "prices"),
-    ("run",): ("until", "max_duration", "budget_cost", "budget_tokens"),
-}
+_PLANNED: dict[Place, tuple[str, ...]] = {(): ("keep",)}
 _PLACES = frozenset(
     ("overwrite", "part_rows", "run_dir", "state_dir", "api_key_file", "ca_bundle", "allow_insecure_http")
 )
@@ -55,7 +52,7 @@ _SIGNS = {"/": "a slash", ".": "a dot", ":": "a colon", " ": "a space"}
 _WRONG_TYPE = re.compile(r"Expected `([^`]+)`, got `([^`]+)`")
 _MISSING = re.compile(r"Object missing required field `([^`]+)`")
 _NO_CHOICE = re.compile(r"Invalid enum value ")
-_HEADER = re.compile(r"""\s*\[\s*limits\s*\.\s*([^\[\]"'#]*?)\s*(?:\]|#|$)""")
+_HEADER = re.compile(r"""\s*\[\s*(limits|prices)\s*\.\s*([^\[\]"'#]*?)\s*(?:\]|#|$)""")
 _BARE = re.compile(r"[\w-]*", re.ASCII)
 
 
@@ -91,22 +88,22 @@ def no_toml(content: bytes, error: Exception) -> tuple[int | None, str]:
         ended = str(error).endswith("(at end of document)")
         return content.rstrip().count(b"\n") + 1 if ended else None, f"this is no TOML: {words}"
     header = _HEADER.match(content.decode(errors="replace").split("\n")[int(at[1]) - 1])
-    if header is not None and not _BARE.fullmatch(header[1]):
-        return int(at[1]), f"this is no TOML: {in_quotes(header[1])}"
+    if header is not None and not _BARE.fullmatch(header[2]):
+        return int(at[1]), f"this is no TOML: {in_quotes(header[1], header[2])}"
     return int(at[1]), f"this is no TOML: {words} (column {at[2]})"
 
 
-def in_quotes(model: str) -> str:
-    """How the table of a model is written whose name is no bare key."""
+def in_quotes(table: str, model: str) -> str:
+    """How the table of a model within another is written, where the model's name is no bare key."""
     sign = next(sign for sign in model if not _BARE.fullmatch(sign))
-    return f'a model\'s name with {_SIGNS.get(sign, sign)} in it needs quotes: [limits."{model}"]'
+    return f'a model\'s name with {_SIGNS.get(sign, sign)} in it needs quotes: [{table}."{model}"]'
 
 
 def unknown_key(key: str, value: Any, table: type[Table], place: Place, where: str, more: tuple[str, ...] = ()) -> str:
     """That a table has no such key, and which one was meant. `place`: of the table in a job; `where`: its name in the
     file; `more`: keys that it has beside those of its record."""
-    if table is ModelLimits and isinstance(value, dict):
-        advice = "; " + in_quotes(".".join((str(place[-1]), key, *_deeper(value))))
+    if table in (ModelLimits, ModelPrices) and isinstance(value, dict):
+        advice = "; " + in_quotes(str(place[0]), ".".join((str(place[-1]), key, *_deeper(value))))
     elif is_secret_name(key):
         advice = f"; {ADVICE}"
     elif key in _PLANNED.get(place, ()):
@@ -195,5 +192,5 @@ def _deeper(value: dict[str, Any]) -> list[str]:
 def _homes() -> dict[str, set[str]]:
     """Where keys stand."""
     tables = {name: kind for name, kind in _types(Job).items() if isinstance(kind, type) and issubclass(kind, Table)}
-    homes = {"above the first table": set(Job.__struct_fields__) - set(tables)}
+    homes = {"above the first table": set(Job.__struct_fields__) - set(tables) - NO_KEYS}
     return homes | {f"in [{name}]": set(table.__struct_fields__) - NO_KEYS for name, table in tables.items()}

@@ -21,7 +21,8 @@ from batchrunner.report.history import Sums
 from batchrunner.report.past import PastRun
 from batchrunner.report.plots import draw
 from batchrunner.report.safe import safe_text
-from batchrunner.report.wording import FILTERS, duration, instant, money
+from batchrunner.report.summary import amount_of
+from batchrunner.report.wording import FILTERS, duration, instant
 
 MOST_CAUSES = 25
 MOST_NOTED = 3
@@ -149,7 +150,7 @@ def _tiles(facts: Facts) -> Iterable[tuple[str, str, str]]:
     )
     if used.cost is not None:
         unknown = f"unknown of {used.tries_without_cost:,} tries"
-        yield money(used.cost), "cost", unknown if used.tries_without_cost else "of all tries"
+        yield amount_of(used.cost), "cost", unknown if used.tries_without_cost else "of all tries"
 
 
 def _warned(facts: Facts) -> set[str]:

@@ -2,6 +2,7 @@
 on a light and on a dark screen, and the page may forbid everything else."""
 
 import re
+import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -11,6 +12,9 @@ from pygal.style import Style
 
 from batchrunner.report.axes import Tick
 from batchrunner.report.safe import safe_text
+
+# pygal leaves an import hook for maps, which are not drawn here; Python warns of it at every import that comes after.
+sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__module__ != pygal.__name__]
 
 FONT_PIXELS = 12
 _LONG_NUMBER = re.compile(r"(-?\d+\.\d)\d+")

@@ -5,8 +5,7 @@ import msgspec
 from batchrunner.report.bounds import LaneUse, words_of
 from batchrunner.report.tally import Tally
 from batchrunner.store.by_arm import VariantSums
-from batchrunner.store.database import Totals
-from batchrunner.store.summing import DayUsage
+from batchrunner.store.summing import DayUsage, ModelUsage, Sums, known_cost
 
 APART = frozenset({"length", "content_filter", "refusal"})  # answers that ended in these ways are told apart
 
@@ -26,6 +25,8 @@ class ThisRun(msgspec.Struct, frozen=True, kw_only=True):
     units: int
     tries: int
     tokens: int
+    cost: float | None
+    tries_without_cost: int
     duration_s: float
     tries_per_s: float
     lanes: list[LaneUse]
@@ -41,13 +42,15 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
     failed: int
     tries: int
     usage: dict[str, int]
+    cost: float | None
+    tries_without_cost: int
     latency_mean_s: float | None
     latency_median_s: float | None
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """The content of the summary file. `in_doubt`: units in flight when a run was cut off: they are
-    asked again, and perhaps paid twice."""
+    asked again, and perhaps paid twice; `cost`: of all tries but `tries_without_cost`, None where none is known."""
 
     output: str
     ending: str
@@ -62,7 +65,10 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     failed_tries_by_kind: dict[str, int]
     in_doubt: int
     usage: dict[str, int]
+    cost: float | None
+    tries_without_cost: int
     usage_by_day: dict[str, DayUsage]
+    usage_by_model_and_day: list[ModelUsage]
     this_run: ThisRun
     variants: list[Variant]
 
@@ -73,21 +79,38 @@ def this_run(tally: Tally, duration_seconds: float, lanes: list[LaneUse]) -> Thi
         units=tally.units,
         tries=tally.tries,
         tokens=tally.tokens,
+        cost=known_cost(tally.costs, tally.tries_without_cost),
+        tries_without_cost=tally.tries_without_cost,
         duration_s=round(duration_seconds, 3),
         tries_per_s=round(tally.tries / duration_seconds, 3) if duration_seconds > 0 else 0.0,
         lanes=lanes,
     )
 
 
-def usage_of(totals: Totals) -> dict[str, int]:
+def usage_of(sums: Sums) -> dict[str, int]:
     """The token sums, by the names of the output's `usage`."""
     return {
-        "prompt_tokens": totals.prompt_tokens,
-        "completion_tokens": totals.completion_tokens,
-        "total_tokens": totals.prompt_tokens + totals.completion_tokens,
-        "cached_tokens": totals.cached_tokens,
-        "reasoning_tokens": totals.reasoning_tokens,
+        "prompt_tokens": sums.prompt_tokens,
+        "completion_tokens": sums.completion_tokens,
+        "total_tokens": sums.prompt_tokens + sums.completion_tokens,
+        "cached_tokens": sums.cached_tokens,
+        "reasoning_tokens": sums.reasoning_tokens,
     }
+
+
+def words_of_cost(cost: float | None, tries_without_cost: int) -> str:
+    """For people: an amount in whatever money the prices are, and how many tries are not in it; empty where nothing
+    is known."""
+    if cost is None:
+        return ""
+    return f"cost {amount_of(cost)}" + (f" (unknown of {tries_without_cost:,} tries)" if tries_without_cost else "")
+
+
+def amount_of(cost: float | None) -> str:
+    """For people: 1,234.50, 0.01234, or - where it is not known."""
+    if cost is None:
+        return "-"
+    return f"{cost:,.2f}" if cost >= 1 else f"{cost:.4g}"
 
 
 def variant_of(name: str | None, model: str | None, sums: VariantSums) -> Variant:
@@ -105,6 +128,8 @@ def variant_of(name: str | None, model: str | None, sums: VariantSums) -> Varian
             "total_tokens": sums.prompt_tokens + sums.completion_tokens,
             "cached_tokens": sums.cached_tokens,
         },
+        cost=known_cost(sums.costs, sums.tries_without_cost),
+        tries_without_cost=sums.tries_without_cost,
         latency_mean_s=None if mean is None else round(mean, 3),
         latency_median_s=None if median is None else round(median, 3),
     )
@@ -122,6 +147,8 @@ def line(summary: Summary) -> str:
         parts.append(f"{units.pending:,} pending")
     limited = sum(summary.failed_tries_by_kind.get(kind, 0) for kind in ("rate_limited", "concurrency", "daily_limit"))
     counts = f"{limited:,} x 429, {summary.usage['total_tokens']:,} tokens"
+    cost = words_of_cost(summary.cost, summary.tries_without_cost)
+    counts += f", {cost}" if cost else ""
     if this_run.tries == summary.tries:
         parts.append(f"{summary.tries:,} tries in {this_run.duration_s:.1f} s, {counts}")
     else:
@@ -143,13 +170,15 @@ def lines_of_variants(summary: Summary) -> list[str]:
     """For people: the variants as a table, where there are several."""
     if len(summary.variants) < 2:  # noqa: PLR2004
         return []
-    rows = [("variant", "ok", "failed", "tokens", "mean s", "median s")]
+    has_costs = any(one.cost is not None for one in summary.variants)
+    rows = [("variant", "ok", "failed", "tokens", *(["cost"] if has_costs else []), "mean s", "median s")]
     rows += [
         (
             one.variant or "",
             f"{one.ok:,}",
             f"{one.failed:,}",
             f"{one.usage['total_tokens']:,}",
+            *([amount_of(one.cost)] if has_costs else []),
             "-" if one.latency_mean_s is None else f"{one.latency_mean_s:.3f}",
             "-" if one.latency_median_s is None else f"{one.latency_median_s:.3f}",
         )

@@ -14,6 +14,8 @@ class Tally:
     failed: int = 0
     tries: int = 0
     tokens: int = 0
+    costs: float = 0.0
+    tries_without_cost: int = 0
     failures: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -32,6 +34,10 @@ class Tally:
             self.tries += 1
             if tried.failure is not None:
                 self.failures[tried.failure.kind] += 1
+            if tried.cost is None:
+                self.tries_without_cost += 1
+            else:
+                self.costs += tried.cost
             if tried.usage is not None:
                 self.tokens += tried.usage.total_tokens or 0
         if outcome is None:

@@ -4,6 +4,7 @@ from datetime import UTC, date, datetime, timedelta
 
 from batchrunner.report.axes import short_amount, short_length
 from batchrunner.report.safe import safe_text
+from batchrunner.report.summary import amount_of
 
 
 def duration(seconds: float) -> str:
@@ -30,11 +31,6 @@ def share(of: float) -> str:
     return f"{100 * of:.0f} %"
 
 
-def money(amount: float | None) -> str:
-    """1,234.50 or 0.01234, in whatever money the prices are."""
-    return "unknown" if amount is None else f"{amount:,.2f}" if amount >= 1 else f"{amount:.4g}"
-
-
 FILTERS = {
     "number": lambda number: f"{number:,}",
     "short": short_amount,
@@ -44,5 +40,5 @@ FILTERS = {
     "day": day_of,
     "share": share,
     "shown": safe_text,
-    "money": money,
+    "money": lambda cost: "unknown" if cost is None else amount_of(cost),
 }

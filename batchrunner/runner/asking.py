@@ -17,12 +17,14 @@ from batchrunner.chat.verdict import LaneHistory, UnitHistory, Verdict, judge
 from batchrunner.limits.hints import DAILY_SECONDS, Refusal
 from batchrunner.limits.in_flight import Lease
 from batchrunner.limits.limiter import SendingStoppedError
-from batchrunner.records import Failure, HttpReply, Kind, Request, Usage
+from batchrunner.records import Failure, HttpReply, Kind, Request
+from batchrunner.runner.budget import Sent
 from batchrunner.runner.charged import Settled, backoff_seconds, gets_another, result_of
 from batchrunner.runner.ending import End, Ending
 from batchrunner.runner.lanes import OpenLane
 from batchrunner.runner.learning import Learning
 from batchrunner.runner.outcome import Came, answered, failed, failed_after, read
+from batchrunner.runner.purse import Purse
 from batchrunner.store.marks import Marks
 from batchrunner.store.rows import Entry
 from batchrunner.transport.http import HttpTransport
@@ -37,26 +39,20 @@ _STOPPING = {Kind.REFUSED: End.REFUSED, Kind.BILLING: End.REFUSED, Kind.REDIRECT
 class Patience(msgspec.Struct, frozen=True, kw_only=True):
     """How long to go on. `attempts`: charged tries of a unit; `max_outage_seconds`: of a silent gateway;
     `waits_for_quota`: a lane whose daily quota is gone waits for the reset instead of stopping; `invalid_answers`:
-    further tries for an answer that is not what was asked for; `tells_errors`: and the model is told why."""
+    further tries for an answer that is not what was asked for; `tells_errors`: and the model is told why;
+    `answered_before`: earlier runs of this output had answers."""
 
     attempts: int = 6
     invalid_answers: int = 2
     tells_errors: bool = False
     max_outage_seconds: float = 900.0
     waits_for_quota: bool = False
-
-
-class Earlier(msgspec.Struct, frozen=True, kw_only=True):
-    """What earlier runs of this output left: whether any unit was answered, and what rejected answers used, by the
-    numbers of units that have not ended; this run adds its own to that."""
-
-    answered: bool
-    paid: dict[int, Usage]
+    answered_before: bool = False
 
 
 class Asker:
     """One lane at work. `record` takes each try and outcome; `admitted` is told of each lease; `others_wait`: whether
-    there are units that were never sent; `earlier`: what earlier runs left.
+    there are units that were never sent; `purse`: what units pay from.
 
     `stopped` says why the lane asks no more, `trouble` why it paused last."""
 
@@ -70,7 +66,7 @@ class Asker:
         record: Record,
         admitted: Callable[[], None],
         others_wait: Callable[[], bool],
-        earlier: Earlier,
+        purse: Purse,
     ) -> None:
         self.opened = opened
         self.limiter = opened.limiter
@@ -84,7 +80,7 @@ class Asker:
         self._record = record
         self._admitted = admitted
         self._others_wait = others_wait
-        self._earlier = earlier
+        self._purse = purse
         self._history = LaneHistory()
         self._learning = Learning(opened)
 
@@ -95,11 +91,8 @@ class Asker:
 
     async def ask(self, request: Request) -> None:
         """Ask until the unit has ended. SendingStoppedError leaves it pending."""
-        tokens = self._learning.least(request)
-        if tokens > self.limiter.lane.most_tokens:
-            counted = "prompt and max_tokens" if self.opened.table.token_accounting == "upfront" else "the prompt alone"
-            message = f"about {tokens:.0f} tokens ({counted}) are more than a whole window of the limit holds"
-            failure = Failure(kind=Kind.TOO_LARGE, message=message)
+        failure = self._unaskable(request)
+        if failure is not None:
             outcome = failed(request, failure, request, now=time.time())
             await self._record(Entry(outcome=outcome, digest=request.digest, unit=request.number), None)
             return
@@ -109,11 +102,22 @@ class Asker:
             settled, attempts = await self._try_again(request, unit, settled)
         attempts += unit.reasked
         outcome = (answered if settled.verdict is None else failed_after)(request, settled.came, attempts)
-        paid = self._earlier.paid.pop(request.number, None)
+        paid = self._purse.close(request.number, outcome)
         if paid is not None:
-            outcome = msgspec.structs.replace(outcome, usage=paid.plus(outcome.usage))
-        number = request.number
-        await self._record(Entry(settled.came.as_try(number), outcome, request.digest, number), settled.slot)
+            outcome = msgspec.structs.replace(outcome, usage=paid.usage, cost=paid.cost)
+        entry = Entry(settled.came.as_try(request), outcome, request.digest, request.number)
+        await self._record(entry, settled.slot)
+
+    def _unaskable(self, request: Request) -> Failure | None:
+        """Why it can't be asked at all, whoever waits."""
+        tokens = self._learning.least(request)
+        if tokens > self.limiter.lane.most_tokens:
+            counted = "prompt and max_tokens" if self.opened.table.token_accounting == "upfront" else "the prompt alone"
+            message = f"about {tokens:.0f} tokens ({counted}) are more than a whole window of the limit holds"
+            return Failure(kind=Kind.TOO_LARGE, message=message)
+        gate = self._purse.gate
+        lack = None if gate is None else gate.lacks(request)
+        return None if lack is None else Failure(kind=Kind.INVALID_ROW, message=lack)
 
     async def _try_again(self, request: Request, unit: UnitHistory, first: Settled) -> tuple[Settled, int]:
         """Further charged tries, with `first` as tenacity's first attempt. The last one, and how many."""
@@ -145,14 +149,12 @@ class Asker:
 
     async def _try_once(self, request: Request, unit: UnitHistory) -> Settled:
         """One charged try: sent as often as the lane's limits or an outage turn it away, or its answers are invalid."""
-        asked = request
+        asked, gate = request, self._purse.gate
         while True:
-            lease = await self.limiter.admit(self._learning.estimate(asked))
-            self._admitted()
-            sent = await self._send(asked, lease)
+            sent = await (self._send(asked) if gate is None else gate.around(asked, self._send))
             if sent is None:
                 continue
-            came, slot = sent
+            came, slot, lease = sent
             verdict = self._judge(came, unit, lease)
             settled = Settled(came=came, slot=slot, verdict=verdict)
             if verdict in (None, Verdict.AGAIN, Verdict.FAIL):
@@ -165,11 +167,13 @@ class Asker:
             if verdict is Verdict.REASK and self._patience.tells_errors and came.reply and came.failure:
                 asked = corrected(request, came.reply, came.failure)
 
-    async def _send(self, request: Request, lease: Lease) -> tuple[Came, int] | None:
-        """What one try brought, and its mark; the lane has taken in what it says of tokens and latency.
+    async def _send(self, request: Request) -> Sent | None:
+        """What one try brought, its mark and its lease; the lane has taken in what it says of tokens and latency.
 
         None where nothing was sent: the connection was so long in coming that the lease had to be given up.
         """
+        lease = await self.limiter.admit(self._learning.estimate(request))
+        self._admitted()
         slot = self._marks.set(request.number)
         sent_at, limiter = time.time(), self.limiter
         try:
@@ -181,12 +185,13 @@ class Asker:
             self._marks.clear(slot)
             return None
         now = limiter.clock()
-        came = read(brought, sent_at=sent_at, latency_s=now - lease.taken_at, check=request.check)
+        price = self._purse.price_of(request.model)
+        came = read(brought, sent_at=sent_at, latency_s=now - lease.taken_at, check=request.check, price=price)
         self._learning.take_in(request, lease, came, now)
         if isinstance(brought, HttpReply):
             self._learning.listen(brought, now)
         limiter.wake()
-        return came, slot
+        return came, slot, lease
 
     def _judge(self, came: Came, unit: UnitHistory, lease: Lease) -> Verdict | None:
         """The verdict on a failed try, after the lane has taken it in; None for an answer."""
@@ -225,7 +230,7 @@ class Asker:
     def _give_up(self, came: Came, unit: UnitHistory) -> Verdict:
         """The outage has outlasted our patience: the lane stops, unless what is left may be the cause itself."""
         assert came.failure is not None  # noqa: S101 - asked of failures only
-        answered = self._history.succeeded or self._earlier.answered
+        answered = self._history.succeeded or self._patience.answered_before
         if answered and not self._others_wait() and unit.may_be_the_cause(came.failure, self._patience.attempts):
             return Verdict.FAIL
         self.stop(_ending(End.UNREACHABLE, came))
@@ -263,10 +268,8 @@ class Asker:
             self.stop(Ending(end=End.PARKED, message=f"{End.PARKED}: {words}", resume_at=back_at))
 
     async def _record_rejected(self, request: Request, settled: Settled) -> None:
-        used = settled.came.usage
-        if used is not None:
-            self._earlier.paid[request.number] = used.plus(self._earlier.paid.get(request.number))
-        await self._record(Entry(settled.came.as_try(request.number)), settled.slot)
+        self._purse.pay(request.number, settled.came.paid)
+        await self._record(Entry(settled.came.as_try(request)), settled.slot)
 
 
 def _ending(end: End, came: Came) -> Ending:

@@ -17,6 +17,7 @@ class End(StrEnum):
     REFUSED = "the gateway refuses the key, the model or the account"
     MISCONFIGURED = "the base URL is wrong"
     PARKED = "parked"
+    SPENT = "the budget is used up"
     INTERRUPTED = "SIGINT came"
     TERMINATED = "SIGTERM came"
     LEFT = "the program that ran it stopped it"
@@ -29,6 +30,7 @@ CODE_OF_END = {
     End.TOO_MANY_FAILED: 69,
     End.BROKEN: 74,
     End.PARKED: 75,
+    End.SPENT: 75,
     End.REFUSED: 77,
     End.MISCONFIGURED: 78,
     End.INTERRUPTED: 130,
@@ -45,6 +47,7 @@ _ORDER = (
     End.TERMINATED,
     End.INTERRUPTED,
     End.LEFT,
+    End.SPENT,
     End.PARKED,
 )
 

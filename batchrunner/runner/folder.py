@@ -27,6 +27,7 @@ from batchrunner.store.renumbered import RenumberedStore
 Resume = Literal["auto", "never", "must"]
 _IDENTITY = "identity"
 _IN_DOUBT = "in_doubt"
+_DOUBTED = "doubted"
 _SCANNED = "scanned"
 _PUBLISHED = "published"
 _PUBLISHING = "begun"
@@ -98,6 +99,11 @@ class RunFolder:
     def _in_doubt_before(self) -> int:
         return int(self.store.fact(_IN_DOUBT) or 0)
 
+    @property
+    def doubted(self) -> list[int]:
+        """The numbers of the units that earlier runs left in doubt, once for each time."""
+        return msgspec.json.decode(self.store.fact(_DOUBTED) or "[]", type=list[int])
+
     def remember_scanned(self, scanned: Scanned) -> None:
         """So that the same bytes need not be scanned again."""
         self.store.remember(_SCANNED, msgspec.json.encode(scanned).decode())
@@ -168,7 +174,10 @@ class RunFolder:
         marked = set(self.marks.units())
         reach = max(marked, default=-1) + 1
         done = Bitmap(reach, self.store.ended(0, reach))
-        self.store.remember(_IN_DOUBT, str(self._in_doubt_before + sum(unit not in done for unit in marked)))
+        doubted = [unit for unit in sorted(marked) if unit not in done]
+        self.store.remember(_IN_DOUBT, str(self._in_doubt_before + len(doubted)))
+        if doubted:
+            self.store.remember(_DOUBTED, msgspec.json.encode(self.doubted + doubted).decode())
         self.marks.clear_all()
 
     def _renumber(self, store: RenumberedStore, change: Renumbering, total: int) -> None:
@@ -179,7 +188,8 @@ class RunFolder:
             take_parts_back(self.path, self.output if self.in_parts else folder_of(self.path, layout))
         about = about_run(self.store.fact)
         now = {} if about is None else fact_of_about(msgspec.structs.replace(about, total=total))
-        store.renumber({**dict([fact_of(change.after)]), **now})
+        doubted = [new for new in map(change.number, self.doubted) if new < ASIDE]
+        store.renumber({**dict([fact_of(change.after)]), **now, _DOUBTED: msgspec.json.encode(doubted).decode()})
 
     def _renew_output(self) -> None:
         """Units are about to be asked again: the output stays ours, but is written anew even if as many end alike."""

@@ -27,16 +27,18 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 MakeRequest = Callable[[Mapping[str, Any]], Mapping[str, Any] | Sequence[Mapping[str, Any]] | None]
 Accept = Callable[[Answer], bool | str]
 Tell = Callable[[list[Outcome]], Awaitable[None]]
+Warn = Callable[[str], None]
 
 
 class Hooks(msgspec.Struct, frozen=True, kw_only=True):
     """`request` makes of a row's columns a body or the messages, or None to fail the row; `accept` judges an answer:
-    True, or the reason why it is asked for again; `told` hears of outcomes that have been recorded; `heeds_signals`:
-    SIGINT and SIGTERM are the run's affair."""
+    True, or the reason why it is asked for again; `told` hears of outcomes that have been recorded; `warn` of what may
+    be a mistake, before anything is sent; `heeds_signals`: SIGINT and SIGTERM are the run's affair."""
 
     request: MakeRequest | None = None
     accept: Accept | None = None
     told: Tell | None = None
+    warn: Warn | None = None
     heeds_signals: bool = True
 
 

@@ -10,7 +10,7 @@ from batchrunner.transport.secret import Secret, key_from_environment, key_from_
 def secrets_of(job: Job, key_file: Path | None, *, simulate: bool) -> tuple[Secret, dict[str, str | Secret]]:
     """The key and the job's extra headers; a simulated gateway needs neither."""
     if simulate:
-        return Secret("simulated"), {}
+        return Secret("no-key-for-a-simulated-gateway"), {}  # no word that a reply may hold: it would be redacted
     headers = _headers_of(job)
     return _key_of(job, key_file), headers
 

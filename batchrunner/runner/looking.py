@@ -6,12 +6,12 @@ from pathlib import Path
 
 import msgspec
 
-from batchrunner.report.summary import Units
+from batchrunner.report.summary import Units, usage_of
 from batchrunner.runner.about import About, about_known_run, last_ending
 from batchrunner.store.lock import holder_of
 from batchrunner.store.marks import marked_units
 from batchrunner.store.reading import Reader, read_store
-from batchrunner.store.summing import DayUsage, Tries, usage_by_day
+from batchrunner.store.summing import DayUsage, ModelUsage, summed, usage_by_day, usage_by_model_and_day
 
 RUNNING = "running"
 CUT_OFF = "cut off"
@@ -29,7 +29,7 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True):
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """How a run stands. `state` is "running", "cut off", or how it ended, as in its summary; `worked_on_by` names the
     process; `in_flight` are units that were asked and whose answers are not committed; `rates` and `eta_s` are of a
-    run that goes on; instants are RFC 3339."""
+    run that goes on; `cost` is that of all tries but `tries_without_cost`; instants are RFC 3339."""
 
     run_dir: str
     output: str
@@ -43,7 +43,10 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     tries: int
     failed_tries_by_kind: dict[str, int]
     usage: dict[str, int]
+    cost: float | None
+    tries_without_cost: int
     usage_by_day: dict[str, DayUsage]
+    usage_by_model_and_day: list[ModelUsage]
     rates: Rates | None
     eta_s: float | None
     message: str | None
@@ -65,6 +68,7 @@ def status_of(run_dir: Path, store: Reader, holder_before: str | None) -> Status
     if about.sample is not None:
         store.choose(about.sample.chosen(about.rows), about.arms)
     counted, tries = store.units(about.total), list(store.tries())
+    sums = summed(tries)
     failed = sum(counted.failed.values())
     pending = about.units - counted.ok - failed
     marked = marked_units(run_dir / "marks")
@@ -79,10 +83,13 @@ def status_of(run_dir: Path, store: Reader, holder_before: str | None) -> Status
         failed_by_kind=counted.failed,
         in_flight=len(marked) if holder else 0,
         in_doubt=int(store.fact("in_doubt") or 0) + (0 if holder else store.pending_of(marked)),
-        tries=sum(one.tries for one in tries),
+        tries=sums.tries,
         failed_tries_by_kind=store.failed_tries(),
-        usage=_usage(tries),
+        usage=usage_of(sums),
+        cost=sums.cost,
+        tries_without_cost=sums.tries_without_cost,
         usage_by_day=usage_by_day(tries),
+        usage_by_model_and_day=usage_by_model_and_day(tries),
         rates=rates,
         eta_s=pending / rates.units_per_s if rates and rates.units_per_s else None,
         message=ended.message if ended else None,
@@ -99,17 +106,6 @@ def _rates(store: Reader, about: About) -> Rates:
         tries_per_s=round(recent.tries / seconds, 3),
         tokens_per_s=round(recent.tokens / seconds, 3),
     )
-
-
-def _usage(tries: list[Tries]) -> dict[str, int]:
-    prompt, completion = sum(one.prompt_tokens for one in tries), sum(one.completion_tokens for one in tries)
-    return {
-        "prompt_tokens": prompt,
-        "completion_tokens": completion,
-        "total_tokens": prompt + completion,
-        "cached_tokens": sum(one.cached_tokens for one in tries),
-        "reasoning_tokens": sum(one.reasoning_tokens for one in tries),
-    }
 
 
 def _instant(at: float) -> str:

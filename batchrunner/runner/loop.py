@@ -23,13 +23,14 @@ from batchrunner.errors import BatchrunnerError, InputError, StorageError
 from batchrunner.limits.limiter import SendingStoppedError
 from batchrunner.records import Request, Row
 from batchrunner.report.tally import Tally
-from batchrunner.runner.asking import Asker, Earlier, Patience
+from batchrunner.runner.asking import Asker, Patience
 from batchrunner.runner.at_work import LaneAtWork
 from batchrunner.runner.ending import End, Ending, first_in_order
 from batchrunner.runner.hooks import Accept, Tell, judged
 from batchrunner.runner.lanes import OpenLane
 from batchrunner.runner.outcome import failed
 from batchrunner.runner.publisher import Publisher
+from batchrunner.runner.purse import Purse
 from batchrunner.runner.recording import Recorder
 from batchrunner.runner.stopping import MaxFailed, Stopping
 from batchrunner.store.bitmap import Bitmap
@@ -44,10 +45,11 @@ class Parts:
     """What the loop works with.
 
     `arms` is how each row is asked. `rows` reads the input, as units, without the numbers that its argument wants left
-    out, `ended` are the units that ended in earlier runs, `earlier` what else these left. `lane_of` names a model's
+    out, `ended` are the units that ended in earlier runs. `lane_of` names a model's
     lane, `open_lane` opens it and keeps it in the group. `waiting_for_commit`: how many answers may wait for the disk
     before senders do; `no_room`: why it is too full to go on; `grace_seconds`: for what is in flight when sending
-    stops; `publisher`: of an output in parts; `accept` judges answers, `told` hears of outcomes.
+    stops; `publisher`: of an output in parts; `accept` judges answers, `told` hears of outcomes; `purse`: what units
+    pay from.
     """
 
     store: Store
@@ -58,7 +60,7 @@ class Parts:
     lane_of: Callable[[str], str]
     open_lane: Callable[[str, TaskGroup], OpenLane]
     waiting_for_commit: int
-    earlier: Earlier
+    purse: Purse
     max_failed: MaxFailed
     no_room: Callable[[], str | None]
     grace_seconds: float
@@ -84,7 +86,10 @@ class Loop:
             told=parts.told,
             committed=parts.publisher.committed if parts.publisher else lambda _: None,
         )
-        self._stopping = Stopping(parts.max_failed, answered_before=parts.earlier.answered)
+        self._stopping = Stopping(parts.max_failed, answered_before=parts.patience.answered_before)
+        self._gate = parts.purse.gate
+        if self._gate is not None:
+            self._gate.used_up = self._stop_by_itself
         self._broken: BatchrunnerError | None = None
         self._lanes: dict[str, LaneAtWork] = {}
         self._feeding = anyio.CancelScope()
@@ -129,6 +134,8 @@ class Loop:
         self.ending = ending
         self._feeding.cancel()
         self._sending.deadline = anyio.current_time() + self._parts.grace_seconds
+        if self._gate is not None:
+            self._gate.close()
         for asker in self.askers:
             asker.stop(ending)
 
@@ -186,14 +193,13 @@ class Loop:
             if request is None:
                 continue
             lane = self._lanes.get(self._parts.lane_of(request.model)) or self._open_lane(request.model)
-            try:
-                lane.requests.send_nowait(request)
-            except anyio.WouldBlock:
-                if len(self._lanes) == 1:
-                    await lane.requests.send(request)
-                else:
-                    lane.has_reader = True
-                    readers.start_soon(self._guarded, self._feed_one_lane, lane, row.number)
+            if lane.offer(request):
+                continue
+            if len(self._lanes) == 1:
+                await lane.hand(request)
+            else:
+                lane.has_reader = True
+                readers.start_soon(self._guarded, self._feed_one_lane, lane, row.number)
 
     async def _feed_one_lane(self, lane: LaneAtWork, first: int) -> None:
         async for row in self._read(first):
@@ -202,7 +208,7 @@ class Loop:
             if self._lane_of(row) is lane:
                 request = await self._compose(row)
                 if request is not None:
-                    await lane.requests.send(request)
+                    await lane.hand(request)
 
     async def _read(self, first: int) -> AsyncIterator[Row]:
         """The units from number `first` on that have not ended, each as its row."""
@@ -247,9 +253,9 @@ class Loop:
             record=self._record,
             admitted=lambda: self._add_worker(lane),
             others_wait=lambda: lane.waiting.statistics().current_buffer_used > 0,
-            earlier=self._parts.earlier,
+            purse=self._parts.purse,
         )
-        lane = self._lanes[self._parts.lane_of(model)] = LaneAtWork(asker)
+        lane = self._lanes[self._parts.lane_of(model)] = LaneAtWork(asker, among=self._lanes)
         self._add_worker(lane)
         return lane
 

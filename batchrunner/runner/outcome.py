@@ -9,19 +9,38 @@ import msgspec
 from batchrunner.chat.reply import emptiness, understand
 from batchrunner.chat.request import RequestSettings
 from batchrunner.chat.verdict import UNPAID
+from batchrunner.job.schema import ModelPrices
 from batchrunner.limits.hints import Refusal, read_refusal, retry_after_seconds
 from batchrunner.limits.spans import gateway_time
-from batchrunner.records import Broken, ErrorColumn, Failure, HttpReply, Kind, Outcome, Reply, Request, Row, Try, Usage
+from batchrunner.records import (
+    Broken,
+    ErrorColumn,
+    Failure,
+    HttpReply,
+    Kind,
+    Outcome,
+    Paid,
+    Reply,
+    Request,
+    Row,
+    Try,
+    Usage,
+)
+from batchrunner.runner.money import cost_of
 
 Check = Callable[[Reply], Reply | Failure]
+MOST_BYTES_OF_A_CHAR = 4
+BYTES_AROUND = 1024  # what a body with images has beside texts
+_FULL = frozenset({503, 529})  # no capacity; other kinds of UNAVAILABLE may have come from a proxy half-way
 _NOT_COUNTED = UNPAID | {Kind.UNAVAILABLE}  # a 500 may have come after the tokens were counted
 
 
 class Came(msgspec.Struct, frozen=True, kw_only=True):
     """What one try brought. `reply` may stand beside a failure: an answer that is rejected is paid for too.
 
-    `seen`: what a stream that broke off had told of its usage; `refusal`: what a 429 says; `hint_seconds`: what any
-    failure asks us to wait; `gateway_time`: Unix time as the gateway tells it.
+    `seen`: what a stream that broke off had told of its usage; `cost`: of all of it, None where nobody knows;
+    `refusal`: what a 429 says; `hint_seconds`: what any failure asks us to wait; `gateway_time`: Unix time as the
+    gateway tells it.
     """
 
     sent_at: float
@@ -29,22 +48,34 @@ class Came(msgspec.Struct, frozen=True, kw_only=True):
     reply: Reply | None
     failure: Failure | None
     seen: Usage | None = None
+    cost: float | None = None
     first_token_s: float | None = None
     refusal: Refusal | None = None
     hint_seconds: float | None = None
     gateway_time: float | None = None
 
-    def as_try(self, number: int) -> Try:
+    def as_try(self, request: Request) -> Try:
         """The row of the store's `tries`."""
+        is_bounded = not self.is_known and request.max_tokens is not None
         return Try(
-            number=number,
+            number=request.number,
             sent_at=self.sent_at,
             latency_s=self.latency_s,
             failure=self.failure,
             usage=self.usage,
             finish_reason=self.reply.finish_reason if self.reply else None,
+            model=request.model,
+            cost=self.cost,
+            most_prompt_tokens=most_prompt_tokens(request) if is_bounded else None,
+            most_completion_tokens=request.max_tokens if is_bounded else None,
             first_token_s=self.first_token_s,
         )
+
+    @property
+    def paid(self) -> Paid | None:
+        """What was used and paid for it, where anything was as far as anybody knows."""
+        usage, cost = self.usage, self.cost or None
+        return None if usage is None and cost is None else Paid(usage=usage, cost=self.cost)
 
     @property
     def usage(self) -> Usage | None:
@@ -60,15 +91,28 @@ class Came(msgspec.Struct, frozen=True, kw_only=True):
             return None
         return 0 if self.failure is not None and self.failure.kind in _NOT_COUNTED else None
 
+    @property
+    def is_known(self) -> bool:
+        """Whether it is known what the gateway will want to be paid for it: a proxy's 502 tells nothing of that."""
+        return self.used_tokens is not None and (self.reply is not None or self.cost is not None)
 
-def read(came: HttpReply | Broken | Failure, *, sent_at: float, latency_s: float, check: Check | None = None) -> Came:
-    """Understand what the transport brought; `check` is particular about answers."""
+
+def read(
+    came: HttpReply | Broken | Failure,
+    *,
+    sent_at: float,
+    latency_s: float,
+    check: Check | None = None,
+    price: ModelPrices | None = None,
+) -> Came:
+    """Understand what the transport brought; `check` is particular about answers, `price` that of the model asked."""
     if isinstance(came, Failure):
-        return Came(sent_at=sent_at, latency_s=latency_s, reply=None, failure=came)
+        return Came(sent_at=sent_at, latency_s=latency_s, reply=None, failure=came, cost=_cost_of_failure(came))
     if isinstance(came, Broken):
         so_far = understand(HttpReply(status=200, headers={}, body=came.so_far))
         seen = so_far.usage if isinstance(so_far, Reply) else Usage()
-        return msgspec.structs.replace(read(came.how, sent_at=sent_at, latency_s=latency_s), seen=seen)
+        cost = _cost(so_far, price) if isinstance(so_far, Reply) else None
+        return msgspec.structs.replace(read(came.how, sent_at=sent_at, latency_s=latency_s), seen=seen, cost=cost)
     understood = understand(came)
     if isinstance(understood, Reply):
         failure = emptiness(understood)
@@ -80,6 +124,7 @@ def read(came: HttpReply | Broken | Failure, *, sent_at: float, latency_s: float
             latency_s=latency_s,
             reply=understood,
             failure=failure,
+            cost=_cost(understood, price),
             first_token_s=came.first_token_s,
         )
     now = sent_at + latency_s
@@ -92,10 +137,27 @@ def read(came: HttpReply | Broken | Failure, *, sent_at: float, latency_s: float
         latency_s=latency_s,
         reply=None,
         failure=understood,
+        cost=_cost_of_failure(understood),
         refusal=refusal,
         hint_seconds=refusal.wait_seconds if refusal else retry_after_seconds(came.headers, came.body, now),
         gateway_time=gateway_time(came.headers, now),
     )
+
+
+def most_prompt_tokens(request: Request) -> int:
+    """The most tokens that a prompt can have: no token is less than a byte. Images and the like count as so much text
+    as `prompt_chars` has for them."""
+    return min(len(request.body), MOST_BYTES_OF_A_CHAR * request.prompt_chars + BYTES_AROUND)
+
+
+def _cost(reply: Reply, price: ModelPrices | None) -> float | None:
+    return cost_of(reply.usage, price) if reply.cost is None else reply.cost
+
+
+def _cost_of_failure(failure: Failure) -> float | None:
+    """Nothing, where the gateway turned the request away or never saw it."""
+    is_unpaid = failure.kind in UNPAID or (failure.kind is Kind.UNAVAILABLE and failure.status in _FULL)
+    return 0.0 if is_unpaid else None
 
 
 def answered(request: Request, came: Came, attempts: int) -> Outcome:
@@ -112,6 +174,7 @@ def answered(request: Request, came: Came, attempts: int) -> Outcome:
         reasoning=reply.reasoning,
         finish_reason=reply.finish_reason,
         usage=reply.usage,
+        cost=came.cost,
         model=reply.model or request.model,
         variant=request.variant,
         sample=request.sample,
@@ -137,11 +200,17 @@ def failed(of: Row | Request, failure: Failure, arm: RequestSettings | Request, 
 
 
 def failed_after(request: Request, came: Came, attempts: int) -> Outcome:
-    """The outcome of a unit whose last try failed; what was paid for all the same is kept: usage, and the answer."""
+    """The outcome of a unit whose last try failed; what was paid for all the same is kept: usage, cost, the answer."""
+    paid = came.paid or Paid()
     assert came.failure is not None  # noqa: S101 - the caller has looked
     outcome = failed(request, came.failure, request, now=came.sent_at + came.latency_s)
     outcome = msgspec.structs.replace(
-        outcome, model=request.model, attempts=attempts, latency_s=round(came.latency_s, 4), usage=came.usage
+        outcome,
+        model=request.model,
+        attempts=attempts,
+        latency_s=round(came.latency_s, 4),
+        usage=paid.usage,
+        cost=paid.cost,
     )
     reply = came.reply
     if reply is None:

@@ -9,7 +9,7 @@ from batchrunner.limits.lane import FOREVER
 from batchrunner.limits.window import name_of
 from batchrunner.report.past import PastRun
 from batchrunner.report.summary import ThisRun
-from batchrunner.runner.about import Ended, Fact, about_run
+from batchrunner.runner.about import Ended, Fact, about_run, remember_ending
 from batchrunner.runner.lanes import declared
 from batchrunner.store.database import Store
 from batchrunner.store.reading import Reader
@@ -29,8 +29,9 @@ def remember_asking(store: Store, limits: LimitsTable, models: Iterable[str | No
         store.remember(_name(about.started_at), msgspec.json.encode(past).decode())
 
 
-def remember_asked(store: Store, did: ThisRun, ended: Ended) -> None:
-    """What it did, and how it ended; nothing where it had nothing to ask."""
+def remember_ended(store: Store, did: ThisRun, ended: Ended) -> None:
+    """How it ended, and what it did unless it had nothing to ask."""
+    remember_ending(ended, store.remember)
     past = _begun(store.fact)
     if past is not None:
         done = msgspec.structs.replace(past, ended_at=ended.at, ending=ended.ending, message=ended.message, did=did)

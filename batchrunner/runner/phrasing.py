@@ -3,7 +3,6 @@
 UsageError for what no row could survive, found before anything is sent.
 """
 
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,28 +11,32 @@ from batchrunner.chat.request import RequestSettings
 from batchrunner.errors import UsageError
 from batchrunner.job.schema import Job
 from batchrunner.records import Failure, Row
+from batchrunner.runner.columns import check_template
 from batchrunner.source.attachments import Folder
 from batchrunner.source.conversation import Conversation
-from batchrunner.source.template import Template, compile_template, missing_columns
+from batchrunner.source.template import Template, compile_template
 
 
-def phrase(job: Job, rows: Sequence[Row], *, base_url: str) -> RequestSettings:
+def phrase(job: Job, rows: Sequence[Row], *, base_url: str, from_texts: bool) -> RequestSettings:
     """The settings of the job's requests, held against the first rows."""
     request = job.request
-    conversation = Conversation(request.messages) if request.messages else None
-    prompt = None if request.prompt is None else compile_template(request.prompt)
-    system = None if request.system is None else compile_template(request.system)
+    conversation = Conversation(request.messages, job.places) if request.messages else None
+    prompt, system = (
+        None if text is None else compile_template(text, job.places.get(text, ""))
+        for text in (request.prompt, request.system)
+    )
     for template in (*((prompt,) if prompt else ()), *(conversation.templates if conversation else ())):
-        _check_columns(template, rows)
+        check_template(template, rows)
     if system is not None:
         renders = prompt is not None or conversation is not None
-        _check_columns(system, [row for row in rows if renders or row.columns.get("body") is None])
+        check_template(system, [row for row in rows if renders or row.columns.get("body") is None])
     constant = None if system is None or system.names else _constant(system)
     return RequestSettings(
         model=request.model,
         base_url=base_url,
         params=request.all_params,
         row_params=tuple(request.row_params),
+        from_texts=from_texts,
         system=constant,
         render_system=system.render if system is not None and constant is None else None,
         render=conversation.render if conversation else prompt.render if prompt else None,
@@ -47,7 +50,8 @@ def _constant(template: Template) -> str:
     """What a template without columns says to every row."""
     text = template.render({})
     if isinstance(text, Failure):
-        raise UsageError(f"The system message can't be made: {text.message}.")
+        place = f"{template.place}: " if template.place else ""
+        raise UsageError(f"{place}The system message can't be made: {text.message}.")
     return text
 
 
@@ -58,13 +62,3 @@ def _expectations(job: Job) -> Expectations:
     except ValueError as error:
         raise UsageError(f"response_format: {error}") from error
     return expectations
-
-
-def _check_columns(template: Template, rows: Sequence[Row]) -> None:
-    missing = sorted(missing_columns(template, rows))
-    if not missing:
-        return
-    known = sorted({name for row in rows for name in row.columns})
-    near = difflib.get_close_matches(missing[0], known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"its columns are: {', '.join(known) or 'none'}."
-    raise UsageError(f"The template needs the column {missing[0]!r}, which the input does not have; {hint}")

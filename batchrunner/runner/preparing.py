@@ -5,16 +5,20 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
-from batchrunner.chat.request import RequestSettings
+from batchrunner.chat.request import RequestSettings, compose
 from batchrunner.chat.shapes import with_seed_of
 from batchrunner.errors import InputError, UsageError
+from batchrunner.job.parameters import misspelt
 from batchrunner.job.schema import Job
 from batchrunner.job.sweep import Arm, arms_of, swept_in
-from batchrunner.records import Row
+from batchrunner.records import Request, Row
 from batchrunner.runner.arms import KnownArm, known_arms
+from batchrunner.runner.budget import lacking
+from batchrunner.runner.columns import warnings_of_row_params
 from batchrunner.runner.drift import Drift, Recorded, compare
 from batchrunner.runner.hooks import MakeRequest, RemadeSource
 from batchrunner.runner.identity import identity_of
+from batchrunner.runner.money import finder_of
 from batchrunner.runner.phrasing import phrase
 from batchrunner.runner.sampling import Sample
 from batchrunner.sink.parts import part_name, suffix_of
@@ -22,6 +26,7 @@ from batchrunner.source import Source, open_source, takes_in
 from batchrunner.store.bitmap import Bitmap
 
 LOOKED_AT = 100
+_COMPOSED = 1000
 
 
 class Scanned(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,7 +40,8 @@ class Scanned(msgspec.Struct, frozen=True, kw_only=True):
 class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     """An input that can be asked. `rows`: how many of its rows are looked at; `chosen`: those of them that are asked,
     all where it is None; `arms`: in which ways each of them is, and `settings` what each way says of a request;
-    `identity`: what makes answers of two runs comparable; `version`: of its files before they were read."""
+    `identity`: what makes answers of two runs comparable; `version`: of its files before they were read; `warnings`: of
+    what may be a mistake."""
 
     version: str
     source: Source | RemadeSource
@@ -46,6 +52,7 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     sample: Sample | None
     chosen: Bitmap | None
     identity: dict[str, str]
+    warnings: tuple[str, ...] = ()
 
     @property
     def total(self) -> int:
@@ -129,11 +136,13 @@ def prepare(
     if takes_in(job.input, output / part_name(0, suffix_of(output)) if job.output_is_folder else output):
         raise UsageError(f"{job.output_path} is, or would be, part of the input: name another --output.")
     arms = arms_of(job.request, job.sweep)
-    source = _source(job, make)
+    opened = open_source(job.input)
+    source = _source(opened, job, make)
     first = next(source.rows(lambda _: False, LOOKED_AT), [])
-    settings = _settings(job, arms, first, base_url)
+    settings = _settings(job, arms, first, base_url, from_texts=opened.has_texts_only)
     _check_sweep(job, settings, first)
     _check_model(job, settings, first)
+    _check_budget(job, settings, first)
     version = source.version()
     scanned = _scanned(source, known)
     rows = scanned.rows if limit is None else min(scanned.rows, limit)
@@ -147,11 +156,14 @@ def prepare(
         sample=sample,
         chosen=None if sample is None else sample.chosen(rows),
         identity=identity_of(job, scanned.fingerprint, base_url) | _identity_of(make),
+        warnings=(
+            *warnings_of_row_params(job.request.row_params, opened, first),
+            *misspelt([*job.request.params, *job.request.row_params, *job.sweep]),
+        ),
     )
 
 
-def _source(job: Job, make: MakeRequest | None) -> Source | RemadeSource:
-    source = open_source(job.input)
+def _source(source: Source, job: Job, make: MakeRequest | None) -> Source | RemadeSource:
     if make is None:
         return source
     if job.request.prompt is not None or job.request.messages or "prompt" in job.sweep:
@@ -164,14 +176,16 @@ def _identity_of(make: MakeRequest | None) -> dict[str, str]:
     return {} if make is None else {"function that makes the requests": str(time.time_ns())}
 
 
-def _settings(job: Job, arms: Sequence[Arm], first: list[Row], base_url: str) -> tuple[RequestSettings, ...]:
+def _settings(
+    job: Job, arms: Sequence[Arm], first: list[Row], base_url: str, *, from_texts: bool
+) -> tuple[RequestSettings, ...]:
     """What each arm says of a request. The samples of a variant share its templates."""
     swept = swept_in(job.sweep)
     phrased: dict[int, RequestSettings] = {}
     for arm in arms:
         if id(arm.request) not in phrased:
             variant = msgspec.structs.replace(job, request=arm.request)
-            phrased[id(arm.request)] = phrase(variant, first, base_url=base_url)
+            phrased[id(arm.request)] = phrase(variant, first, base_url=base_url, from_texts=from_texts)
     return tuple(_of_arm(phrased[id(arm.request)], arm, swept) for arm in arms)
 
 
@@ -211,6 +225,20 @@ def _check_model(job: Job, settings: Sequence[RequestSettings], rows: list[Row])
     if others and not rows_speak and models.isdisjoint(job.limits.models):
         asked = ", ".join(sorted(filter(None, models)))
         raise UsageError(f'[limits."{others[0]}"] is for a model that is not asked; the model is {asked}.')
+
+
+def _check_budget(job: Job, settings: Sequence[RequestSettings], rows: list[Row]) -> None:
+    """A budget knows what a request costs at worst: that is looked at where the first rows are asked."""
+    if not job.run.has_budget:
+        return
+    price_of = finder_of(job.prices)
+    for arm in settings:
+        for row in rows[: max(1, _COMPOSED // len(settings))]:
+            request = compose(row, arm)
+            if isinstance(request, Request):
+                lack = lacking(request, price_of(request.model), has_cost=job.run.budget_cost is not None)
+                if lack is not None:
+                    raise UsageError(f"{lack[0].upper()}{lack[1:]}.")
 
 
 def _check_sweep(job: Job, settings: Sequence[RequestSettings], rows: list[Row]) -> None:

@@ -19,6 +19,8 @@ from batchrunner.store.marks import Marks
 from batchrunner.store.rows import Entry, ended_unit
 
 _NAMED = 20
+_ENOUGH = 128  # entries: a commit costs as much as the whole way of a row
+_GATHER_SECONDS = 0.02  # where they come more slowly
 
 
 class _Marked(NamedTuple):
@@ -57,6 +59,7 @@ class Recorder:
         self._failing = False
         self._held: list[_Marked] = []
         self._most_waiting = waiting
+        self._enough = max(1, min(_ENOUGH, waiting // 4))
         self._waiting: list[_Marked] = []
         self._closed = False
         self._come, self._taken = anyio.Event(), anyio.Event()
@@ -64,7 +67,8 @@ class Recorder:
     async def record(self, entry: Entry, slot: int | None) -> None:
         """Hand over for the next commit, and wait while too many do. Who is cancelled meanwhile has handed over."""
         self._waiting.append(_Marked(entry, slot))
-        self._come.set()
+        if len(self._waiting) in (1, self._enough):
+            self._come.set()
         while len(self._waiting) > self._most_waiting:
             await self._taken.wait()
 
@@ -75,11 +79,7 @@ class Recorder:
 
     async def run(self) -> None:
         """Commit until everything that was handed over has been."""
-        while self._waiting or not self._closed:
-            if not self._waiting:
-                await self._come.wait()
-                self._come = anyio.Event()
-                continue
+        while await self._gathered():
             group, self._waiting = self._waiting, []
             self._taken.set()
             self._taken = anyio.Event()
@@ -99,6 +99,19 @@ class Recorder:
             return ""
         named = ", ".join(map(str, rows[:_NAMED])) + (", ..." if len(rows) > _NAMED else "")
         return f" The answers of {len(rows):,} rows could not be recorded and will be asked again: {named}."
+
+    async def _gathered(self) -> bool:
+        """Wait for the first, then a moment for others, until there are enough; False when no more will come."""
+        while not self._waiting and not self._closed:
+            await self._next()
+        with anyio.move_on_after(_GATHER_SECONDS):
+            while len(self._waiting) < self._enough and not self._closed:
+                await self._next()
+        return bool(self._waiting)
+
+    async def _next(self) -> None:
+        self._come = anyio.Event()
+        await self._come.wait()
 
     async def _commit_or_hold(self, group: list[_Marked]) -> None:
         try:

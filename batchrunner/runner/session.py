@@ -19,17 +19,19 @@ from batchrunner.limits.account import Book
 from batchrunner.report.bounds import LaneUse
 from batchrunner.report.summary import ThisRun, Variant, this_run, variant_of
 from batchrunner.report.tally import Tally
-from batchrunner.runner.about import About, Ended, about_run, remember_about, remember_ending
-from batchrunner.runner.asking import Earlier, Patience
+from batchrunner.runner.about import About, Ended, about_run, remember_about
+from batchrunner.runner.asking import Patience
+from batchrunner.runner.deadline import Deadline, deadline_of
 from batchrunner.runner.ending import End, Ending
 from batchrunner.runner.folder import RunFolder, open_run_folder, scanned_before
 from batchrunner.runner.lanes import LaneOpener
 from batchrunner.runner.loop import Loop, Parts
-from batchrunner.runner.past import remember_asked, remember_asking
+from batchrunner.runner.past import remember_asking, remember_ended
 from batchrunner.runner.preparing import Prepared, prepare
 from batchrunner.runner.published import outcomes
 from batchrunner.runner.publisher import Publisher
 from batchrunner.runner.publishing import PartedOutput
+from batchrunner.runner.purse import Purse, purse_of
 from batchrunner.runner.settings import Settings
 from batchrunner.runner.signals import Signals
 from batchrunner.runner.spooling import keep
@@ -38,7 +40,6 @@ from batchrunner.store.bitmap import Bitmap
 from batchrunner.store.database import Totals
 from batchrunner.store.mounts import refuse_network
 from batchrunner.store.room import check_room, no_room
-from batchrunner.store.summing import DayUsage
 from batchrunner.transport.http import HttpTransport, check_base_url
 from batchrunner.transport.secret import Secret
 from batchrunner.transport.streaming import StreamingTransport
@@ -56,7 +57,6 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     ending: Ending
     total: int
     totals: Totals
-    usage_by_day: dict[str, DayUsage]
     in_doubt: int
     this_run: ThisRun
     variants: list[Variant]
@@ -69,8 +69,12 @@ async def run_job(job: Job, settings: Settings, *, key: Secret, watch: Watch, si
 
     Raises BatchrunnerError for what stops a run before or beside its rows.
     """
+    deadline = deadline_of(job.run)
     _check(job, settings)
     prepared = await to_thread.run_sync(_prepared, job, settings)
+    if (warn := settings.hooks.warn) is not None:
+        for words in prepared.warnings:
+            warn(words)
     opened = open_run_folder(
         settings.run_dir,
         output=job.output_path,
@@ -92,7 +96,13 @@ async def run_job(job: Job, settings: Settings, *, key: Secret, watch: Watch, si
         with _parted(folder, prepared.total, settings) as parts:
             publisher = None if parts is None else Publisher(parts, await to_thread.run_sync(parts.take_up))
             run = _Run(
-                job=job, settings=settings, prepared=prepared, folder=folder, publisher=publisher, signals=signals
+                job=job,
+                settings=settings,
+                prepared=prepared,
+                folder=folder,
+                publisher=publisher,
+                signals=signals,
+                deadline=deadline,
             )
             result = await run.to_its_end(key, watch, write=parts.finish if parts else run.write_file)
         return msgspec.structs.replace(result, reopened=reopened)
@@ -131,6 +141,7 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
     folder: RunFolder
     publisher: Publisher | None
     signals: Signals | None
+    deadline: Deadline
 
     async def to_its_end(self, key: Secret, watch: Watch, *, write: Callable[[], None]) -> Result:
         """Ask, and `write` the output, or what is left of it, once no unit is pending."""
@@ -146,13 +157,11 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
         if ending is None:
             raise InputError(f"{self.job.input} changed while it was read; see to it, then run the same command again.")
         did, ended = this_run(tally, time.monotonic() - began, lanes), _ended(ending)
-        remember_ending(ended, folder.store.remember)
-        remember_asked(folder.store, did, ended)
+        remember_ended(folder.store, did, ended)
         return Result(
             ending=ending,
             total=self.prepared.asked,
             totals=totals,
-            usage_by_day=totals.by_day,
             in_doubt=folder.in_doubt,
             this_run=did,
             variants=await to_thread.run_sync(self._variants),
@@ -181,9 +190,11 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
         ended = self.folder.store.count(0, self.prepared.total)[0]
         if ended == self.prepared.asked:
             return Tally(), [], None
-        models = (one.model for one in self.prepared.settings)
-        remember_asking(self.folder.store, self.job.limits, models)
+        if passed := self.deadline.passed():
+            return Tally(), [], passed
+        remember_asking(self.folder.store, self.job.limits, (one.model for one in self.prepared.settings))
         done = self.prepared.unasked(self.folder.store.ended())
+        purse = await to_thread.run_sync(purse_of, self.job, self.folder, self.prepared)
         gateway = self.job.gateway
         with closing(Book(self.settings.state_dir)) as book:
             lanes = LaneOpener(
@@ -204,12 +215,13 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
             )
             with closing(lanes):
                 async with transport:
-                    loop = Loop(self._parts(transport, lanes, done))
+                    loop = Loop(self._parts(transport, lanes, done, purse))
                     show = partial(watch, loop, ended, self.prepared.asked)
-                    ending = await _watched(loop, show, self.signals, listens=self.settings.hooks.heeds_signals)
+                    watched = _watched(loop, show, self.signals, listens=self.settings.hooks.heeds_signals)
+                    ending = await self.deadline.around(loop, watched)
                     return loop.tally, lanes.uses(), ending
 
-    def _parts(self, transport: HttpTransport, lanes: LaneOpener, done: Bitmap) -> Parts:
+    def _parts(self, transport: HttpTransport, lanes: LaneOpener, done: Bitmap, purse: Purse) -> Parts:
         concurrency = self.job.limits.concurrency
         return Parts(
             store=self.folder.store,
@@ -222,12 +234,13 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
                 tells_errors=self.job.retry.tell_errors,
                 max_outage_seconds=self.settings.max_outage_seconds,
                 waits_for_quota=self.settings.on_daily_limit == "wait",
+                answered_before=self.folder.store.holds_answers(),
             ),
             lane_of=lanes.lane_of,
             open_lane=lanes.open,
             rows=lambda skip: self.prepared.units(skip, self.prepared.rows),
             ended=done,
-            earlier=Earlier(answered=self.folder.store.holds_answers(), paid=self.folder.store.paid_for_pending()),
+            purse=purse,
             max_failed=self.settings.max_failed,
             no_room=lambda: no_room(self.settings.run_dir, self.job.output_path.parent),
             grace_seconds=self.settings.grace_seconds,

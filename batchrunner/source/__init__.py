@@ -24,7 +24,8 @@ def open_source(place: str) -> Source:
     """The source for a file, glob, folder or URL. UsageError for an unknown suffix, InputError where it can't be
     read."""
     format_ = one_format(files_of(place), place)
-    return Source(lambda: files_of(place), _reader(format_), "row" if format_ == "Parquet" else "line")
+    unit = "row" if format_ == "Parquet" else "line"
+    return Source(lambda: files_of(place), _reader(format_), unit, has_texts_only=format_ == "CSV")
 
 
 def files_of(place: str) -> Sequence[InputFile]:

@@ -15,10 +15,10 @@ Fill = Callable[[Mapping[str, Any]], Any]
 class Conversation:
     """Compiled messages. `templates` are those in it."""
 
-    def __init__(self, messages: list[dict[str, Any]]) -> None:
-        """UsageError where a text is no template."""
+    def __init__(self, messages: list[dict[str, Any]], places: Mapping[str, str]) -> None:
+        """UsageError where a text is no template, with its place, which `places` has by the text."""
         self._messages = messages
-        self._contents = [_compiled(message.get("content")) for message in messages]
+        self._contents = [_compiled(message.get("content"), places) for message in messages]
         self.templates = tuple(template for content in self._contents for template in _templates_in(content))
 
     def render(self, columns: Mapping[str, Any]) -> list[dict[str, Any]] | Failure:
@@ -32,15 +32,15 @@ class Conversation:
         return made
 
 
-def _compiled(content: Any) -> Any:
+def _compiled(content: Any, places: Mapping[str, str]) -> Any:
     """The content with a template in the place of every text."""
     match content:
         case str():
-            return compile_template(content)
+            return compile_template(content, places.get(content, ""))
         case list():
-            return [_compiled(inner) for inner in content]
+            return [_compiled(inner, places) for inner in content]
         case dict():
-            return {key: inner if key == "type" else _compiled(inner) for key, inner in content.items()}
+            return {key: inner if key == "type" else _compiled(inner, places) for key, inner in content.items()}
         case _:
             return content
 

@@ -74,6 +74,9 @@ class JsonlReader:
             fingerprint=unpacked.fingerprint,
         )
 
+    def header(self) -> None:
+        """See Reader.header."""
+
     def ids(self, first: int) -> Iterator[tuple[int, str]]:
         """See Reader.ids."""
         decode = _id_decoder.decode

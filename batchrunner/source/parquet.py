@@ -45,6 +45,10 @@ class ParquetReader:
             bearing_ids += len(own)
         return Survey(rows=rows, blank_lines=0, bearing_ids=bearing_ids, fingerprint=fingerprint_of(self._file))
 
+    def header(self) -> list[str]:
+        """See Reader.header."""
+        return self._shape()[1]
+
     def ids(self, first: int) -> Iterator[tuple[int, str]]:
         """See Reader.ids."""
         rows, names = self._shape()

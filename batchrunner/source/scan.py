@@ -3,7 +3,7 @@
 Three readers exist: jsonl, tabular (CSV) and parquet.
 """
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Protocol
 
 import msgspec
@@ -48,6 +48,10 @@ class Reader(Protocol):
     def survey(self, seen: SeenIds) -> Survey:
         """Count its rows, take its fingerprint, and put the ids that rows bear among those seen. Bad rows are counted,
         not judged."""
+        ...
+
+    def header(self) -> Sequence[str] | None:
+        """The names of its columns, where the format tells them before the rows; None where each row has its own."""
         ...
 
     def ids(self, first: int) -> Iterator[tuple[int, str]]:

@@ -12,14 +12,21 @@ from batchrunner.source.scan import NAMED_ROWS, Reader, Scan, Skip, Survey
 
 
 class Source:
-    """An input that stays as it is while it is read. `listing` looks anew which files it is of, `reader` opens one.
+    """An input that stays as it is while it is read. `listing` looks anew which files it is of, `reader` opens one;
+    `has_texts_only` where every value is a text, whatever it means.
 
     Every method raises InputError where a file can't be read at all.
     """
 
     def __init__(
-        self, listing: Callable[[], Sequence[InputFile]], reader: Callable[[InputFile, str], Reader], unit: str
+        self,
+        listing: Callable[[], Sequence[InputFile]],
+        reader: Callable[[InputFile, str], Reader],
+        unit: str,
+        *,
+        has_texts_only: bool = False,
     ) -> None:
+        self.has_texts_only = has_texts_only
         self._listing = listing
         self._files = listing()
         self._unit = unit
@@ -60,6 +67,12 @@ class Source:
             fingerprint=_as_one([survey.fingerprint for survey in surveys]),
             columns=self._columns(),
         )
+
+    def header(self) -> frozenset[str] | None:
+        """The names of all columns, where the format tells them before the rows."""
+        headers = [reader.header() for reader in self._readers]
+        told = [header for header in headers if header is not None]
+        return frozenset().union(*told) if len(told) == len(headers) else None
 
     def rows(self, skip: Skip, limit: int | None) -> Iterator[list[Row]]:
         """Batches of rows in input order: of the input's first `limit` rows those that `skip` does not want left out.

@@ -51,6 +51,11 @@ class CsvReader:
                 bearing_ids += 1
         return Survey(rows=rows, blank_lines=lines.blank, bearing_ids=bearing_ids, fingerprint=unpacked.fingerprint)
 
+    def header(self) -> list[str]:
+        """See Reader.header."""
+        header = next(_records(_Lines(chunks_of(self._file))), None)
+        return [] if header is None else self._names(header)
+
     def ids(self, first: int) -> Iterator[tuple[int, str]]:
         """See Reader.ids."""
         for number, (line, columns) in enumerate(self._columns(_Lines(chunks_of(self._file))), first):

@@ -21,11 +21,12 @@ _UNDEFINED_NAME = re.compile(r"'(\w+)' is undefined")  # what StrictUndefined sa
 
 
 class Template:
-    """A compiled template. `names` are the columns it speaks of, needed or not."""
+    """A compiled template. `names` are the columns it speaks of, needed or not; `place` is where it stands."""
 
-    def __init__(self, compiled: jinja2.Template, names: frozenset[str]) -> None:
+    def __init__(self, compiled: jinja2.Template, names: frozenset[str], place: str = "") -> None:
         self._compiled = compiled
         self.names = names
+        self.place = place
 
     def render(self, columns: Mapping[str, Any]) -> str | Failure:
         """The prompt for one row, or why there is none. Whatever a row makes a template raise is the row's failure."""
@@ -64,17 +65,22 @@ class Template:
         return "".join(pieces)
 
 
-def compile_template(text: str) -> Template:
-    """Compile the operator's text; UsageError with the line where it is no template."""
+def compile_template(text: str, place: str = "") -> Template:
+    """Compile the operator's text, which stands at this place (`nightly.toml:14: request.prompt`), if at any.
+
+    UsageError with the place, and the line within the text, where it is no template.
+    """
     environment = PromptEnvironment()
+    before = f"{place}: " if place else ""
     try:
         tree = environment.parse(text)
-        _refuse_other_templates(tree)
-        return Template(environment.from_string(tree), frozenset(meta.find_undeclared_variables(tree)))
+        _refuse_other_templates(tree, before)
+        return Template(environment.from_string(tree), frozenset(meta.find_undeclared_variables(tree)), place)
     except jinja2.TemplateSyntaxError as error:
-        raise UsageError(f"the template is wrong in line {error.lineno}: {shown(error.message or '')}") from error
+        told = f"{before}the template is wrong in line {error.lineno}: {shown(error.message or '')}"
+        raise UsageError(told) from error
     except (SyntaxError, RecursionError) as error:  # Python's own limits, met by the code Jinja2 makes of it
-        raise UsageError(f"the template is nested too deep: {shown(str(error))}") from error
+        raise UsageError(f"{before}the template is nested too deep: {shown(str(error))}") from error
 
 
 def missing_columns(template: Template, rows: Sequence[Row]) -> frozenset[str]:
@@ -89,9 +95,9 @@ def missing_columns(template: Template, rows: Sequence[Row]) -> frozenset[str]:
     return frozenset().union(*unmet).difference(*(row.columns for row in readable))
 
 
-def _refuse_other_templates(tree: nodes.Template) -> None:
+def _refuse_other_templates(tree: nodes.Template, before: str) -> None:
     for node in tree.find_all((nodes.Include, nodes.Extends, nodes.Import, nodes.FromImport)):
-        raise UsageError(f"the template reads another one in line {node.lineno}: it must stand alone")
+        raise UsageError(f"{before}the template reads another one in line {node.lineno}: it must stand alone")
 
 
 def _failure(message: str) -> Failure:

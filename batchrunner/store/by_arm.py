@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 _UNITS = "SELECT number % :arms / :samples, count(*), total(ok) FROM units WHERE number < :total GROUP BY 1"
 _TRIES = (
-    "SELECT number % :arms / :samples, count(*), total(prompt_tokens), total(completion_tokens), total(cached_tokens) "
+    "SELECT number % :arms / :samples, count(*), total(prompt_tokens), total(completion_tokens), total(cached_tokens), "
+    "count(*) - count(cost), total(cost) "
     "FROM tries WHERE number < :total GROUP BY 1"
 )
 _LATENCIES = (  # to the millisecond, so that there are few of them however many tries there were
@@ -17,8 +18,8 @@ _LATENCIES = (  # to the millisecond, so that there are few of them however many
 
 
 class VariantSums(NamedTuple):
-    """One variant: units that ended, what all tries used, and how long the answered ones took (seconds); None where
-    there were none."""
+    """One variant: units that ended, what all tries used, what those cost of which that is known, and how long the
+    answered ones took (seconds); None where there were none."""
 
     ok: int = 0
     failed: int = 0
@@ -26,6 +27,8 @@ class VariantSums(NamedTuple):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
+    tries_without_cost: int = 0
+    costs: float = 0.0
     latency_mean_s: float | None = None
     latency_median_s: float | None = None
 
@@ -36,12 +39,12 @@ def sums_by_variant(
     """The variants of the units below `total`, in order; `rows` executes SQL with its values."""
     values = {"arms": variants * samples, "samples": samples, "total": total}
     units = {place: (int(ok), count - int(ok)) for place, count, ok in rows(_UNITS, values)}
-    tries = {place: tuple(map(int, sums)) for place, *sums in rows(_TRIES, values)}
+    tries = {place: (*map(int, counts), costs) for place, *counts, costs in rows(_TRIES, values)}
     times: dict[int, Counter[int]] = {}
     for place, milliseconds, count in rows(_LATENCIES, values):
         times.setdefault(place, Counter())[milliseconds] = count
     for place in range(variants):
-        none = (0, 0, 0, 0)
+        none = (0, 0, 0, 0, 0, 0.0)
         sums = (*units.get(place, (0, 0)), *tries.get(place, none), *_latency(times.get(place, Counter())))
         yield VariantSums(*sums)
 

@@ -15,13 +15,22 @@ from typing import Any
 import msgspec
 
 from batchrunner.errors import StorageError
-from batchrunner.records import Usage
+from batchrunner.records import Paid, Usage, money
 from batchrunner.store.bitmap import Bitmap
 from batchrunner.store.by_arm import VariantSums, sums_by_variant
 from batchrunner.store.choosing import choose
 from batchrunner.store.rows import Entry, ended_unit, try_row, unit_row
 from batchrunner.store.schema import VERSION, bring_up
-from batchrunner.store.summing import DayUsage, sums_by_day, usage_by_day
+from batchrunner.store.spending import Spending, spending_in
+from batchrunner.store.summing import (
+    DayUsage,
+    ModelUsage,
+    Sums,
+    summed,
+    sums_by_day,
+    usage_by_day,
+    usage_by_model_and_day,
+)
 
 FILE = "run.sqlite"
 _BUSY_SECONDS = 60.0  # another connection of this run may be writing
@@ -42,12 +51,9 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
 
     ok: int
     failed: int
-    tries: int
-    prompt_tokens: int
-    completion_tokens: int
-    cached_tokens: int
-    reasoning_tokens: int
+    sums: Sums
     by_day: dict[str, DayUsage]
+    by_model_and_day: list[ModelUsage]
     failures: dict[str, int]
     failed_units: dict[str, int]
     first_failure: str | None
@@ -121,13 +127,21 @@ class Store:
                 self._db.execute("DELETE FROM main.units WHERE number = ?", (number,))
                 self._db.execute("DELETE FROM main.bodies WHERE number = ?", (number,))
 
-    def paid_for_pending(self) -> dict[int, Usage]:
-        """What was used by rejected answers to units that have not ended, by number."""
+    def paid_for_pending(self) -> dict[int, Paid]:
+        """What was used and paid by rejected answers to units that have not ended, by number."""
+        names = Usage.__struct_fields__
         rows = self._all(
-            f"SELECT number, {', '.join(f'sum({name})' for name in Usage.__struct_fields__)} FROM tries "  # noqa: S608
-            "WHERE total_tokens NOT NULL AND number NOT IN (SELECT number FROM units) GROUP BY number"
+            f"SELECT number, sum(cost), {', '.join(f'sum({name})' for name in names)} FROM tries "  # noqa: S608
+            "WHERE (total_tokens NOT NULL OR cost > 0) AND number NOT IN (SELECT number FROM units) GROUP BY number"
         )
-        return {number: Usage(**dict(zip(Usage.__struct_fields__, sums, strict=True))) for number, *sums in rows}
+        return {
+            number: Paid(usage=Usage(**dict(zip(names, sums, strict=True))), cost=None if cost is None else money(cost))
+            for number, cost, *sums in rows
+        }
+
+    def spending(self) -> list[Spending]:
+        """What all tries took of a budget, by model."""
+        return list(spending_in(self._all))
 
     def holds_answers(self) -> bool:
         """Whether any unit has been answered."""
@@ -162,12 +176,9 @@ class Store:
         return Totals(
             ok=ok,
             failed=ended - ok,
-            tries=sum(one.tries for one in tries),
-            prompt_tokens=sum(one.prompt_tokens for one in tries),
-            completion_tokens=sum(one.completion_tokens for one in tries),
-            cached_tokens=sum(one.cached_tokens for one in tries),
-            reasoning_tokens=sum(one.reasoning_tokens for one in tries),
+            sums=summed(tries),
             by_day=usage_by_day(tries),
+            by_model_and_day=usage_by_model_and_day(tries),
             failures=self._counts("SELECT kind, count(*) FROM tries WHERE kind NOT NULL GROUP BY 1"),
             failed_units=self._counts(
                 "SELECT kind, count(*) FROM units WHERE ok = 0 AND number < ? GROUP BY 1", (total,)

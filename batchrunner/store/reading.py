@@ -32,7 +32,7 @@ _RECENTLY_FAILED = (  # CROSS JOIN keeps SQLite from going through all units fir
 
 _EACH_TRY = (
     "SELECT number, sent_at, latency_s, first_token_s, kind, status, substr(message, 1, ?), "
-    "prompt_tokens, completion_tokens, cached_tokens, reasoning_tokens, NULL, NULL FROM tries "
+    "prompt_tokens, completion_tokens, cached_tokens, reasoning_tokens, model, cost FROM tries "
     "WHERE rowid > ? ORDER BY rowid"
 )
 _FAILED = (

@@ -45,5 +45,9 @@ def try_row(one: Try) -> tuple[object, ...]:
         usage.cached_tokens,
         usage.reasoning_tokens,
         one.finish_reason,
+        one.model,
+        one.cost,
+        one.most_prompt_tokens,
+        one.most_completion_tokens,
         one.first_token_s,
     )

@@ -6,17 +6,24 @@ row, until that is published elsewhere; `tries` every request that was sent; `fa
 
 import sqlite3
 
-VERSION = 3
+VERSION = 4
 
-_TABLES = """
+_TABLES_2 = """
 CREATE TABLE facts(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE tries(
     number INTEGER NOT NULL, sent_at REAL NOT NULL, latency_s REAL NOT NULL,
     kind TEXT, status INTEGER, message TEXT,
     prompt_tokens INTEGER, completion_tokens INTEGER, total_tokens INTEGER,
-    cached_tokens INTEGER, reasoning_tokens INTEGER, finish_reason TEXT, first_token_s REAL
+    cached_tokens INTEGER, reasoning_tokens INTEGER, finish_reason TEXT
 );
 """
+_TAKE_OVER_2 = """
+ALTER TABLE tries ADD COLUMN model TEXT;
+ALTER TABLE tries ADD COLUMN cost REAL;
+ALTER TABLE tries ADD COLUMN most_prompt_tokens INTEGER;
+ALTER TABLE tries ADD COLUMN most_completion_tokens INTEGER;
+"""
+_TAKE_OVER_3 = "ALTER TABLE tries ADD COLUMN first_token_s REAL;"
 UNITS = "CREATE TABLE units(number INTEGER PRIMARY KEY, ok INTEGER NOT NULL, digest BLOB, kind TEXT, message TEXT)"
 BODIES = "CREATE TABLE bodies(number INTEGER PRIMARY KEY, outcome BLOB NOT NULL)"
 _UNITS = f"{UNITS};\n{BODIES};\n"
@@ -31,11 +38,11 @@ INSERT INTO units SELECT number, ok, NULL,
     FROM units_1;
 DROP TABLE units_1;
 """
-_FIRST_TOKENS = "ALTER TABLE tries ADD COLUMN first_token_s REAL;"
-_STEPS = {
-    0: _TABLES + _UNITS,
-    1: _SET_1_ASIDE + _UNITS + _TAKE_OVER_1 + _FIRST_TOKENS,
-    2: _FIRST_TOKENS,
+_STEPS = {  # all that is needed from that version on
+    0: _TABLES_2 + _TAKE_OVER_2 + _TAKE_OVER_3 + _UNITS,
+    1: _SET_1_ASIDE + _UNITS + _TAKE_OVER_1 + _TAKE_OVER_2 + _TAKE_OVER_3,
+    2: _TAKE_OVER_2 + _TAKE_OVER_3,
+    3: _TAKE_OVER_3,
 }
 
 

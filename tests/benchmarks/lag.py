@@ -3,7 +3,6 @@ that prints the longest silences on stderr, in milliseconds. As a benchmark: ove
 
 import heapq
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -15,7 +14,7 @@ import anyio
 
 from batchrunner.cli import main as batchrunner
 from batchrunner.runner.loop import Loop
-from tests.benchmarks.gateways import ROOT, gateway
+from tests.benchmarks.gateways import ENVIRONMENT, ROOT, gateway
 
 ROWS = 100_000
 EVERY_SECONDS = 0.005
@@ -49,7 +48,7 @@ def main() -> None:
         source.write_text("".join(json.dumps({"prompt": f"Question {number}"}) + "\n" for number in range(ROWS)))
         options = ["-m", "org/model", "--base-url", base_url, "--concurrency", "64", "--rps", "1M", "-q"]
         command = [sys.executable, "-m", "tests.benchmarks.lag", "run", str(source), *options]
-        environment = os.environ | {"BATCHRUNNER_API_KEY": "benchmark", "BATCHRUNNER_STATE_DIR": f"{name}/state"}
+        environment = ENVIRONMENT | {"BATCHRUNNER_STATE_DIR": f"{name}/state"}
         subprocess.run(command, env=environment, cwd=ROOT, check=True)
 
 

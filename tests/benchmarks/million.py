@@ -15,12 +15,11 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.benchmarks.gateways import ROOT, gateway
+from tests.benchmarks.gateways import ENVIRONMENT, ROOT, gateway
 
 ROWS = int(os.environ.get("BATCHRUNNER_ROWS", "1_000_000"))
 CLOCK = os.sysconf("SC_CLK_TCK")
 SLICE = 0.1  # of the rows: at the beginning, and at the end
-ENVIRONMENT = os.environ | {"BATCHRUNNER_API_KEY": "benchmark"}
 
 
 @dataclass(frozen=True, kw_only=True)

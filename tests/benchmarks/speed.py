@@ -5,7 +5,6 @@ loop's rows per second in the same scene. Machines differ, and so do days: quote
 """
 
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from tests.benchmarks.gateways import NGINX, ROOT, gateway
+from tests.benchmarks.gateways import ENVIRONMENT, NGINX, ROOT, gateway
 
 CLIENTS = ("batchrunner", "aiohttp", "httpx")
 HEADER = "answers   in flight  latency    rows  client        CPU us/row    rows/s  of aiohttp's"
@@ -104,7 +103,7 @@ def _command(client: str, scene: Scene, base_url: str, source: Path) -> list[str
 def _run(command: list[str]) -> tuple[float, float]:
     """CPU and wall seconds of one run."""
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-    subprocess.run(command, env=os.environ | {"BATCHRUNNER_API_KEY": "benchmark"}, check=True, cwd=ROOT)
+    subprocess.run(command, env=ENVIRONMENT, check=True, cwd=ROOT)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return cpu, time.monotonic() - began

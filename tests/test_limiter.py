@@ -80,6 +80,41 @@ def test_a_large_unit_is_not_overtaken_by_small_ones_behind_it() -> None:
     assert order[:2] == ["first", "large"]
 
 
+def test_who_comes_while_another_is_being_let_in_is_let_in_once() -> None:
+    leases: dict[str, Lease] = {}
+
+    async def scene() -> None:
+        limiter, go = limiter_of(Limits(concurrency=2)), anyio.Event()
+        first, second = await limiter.admit(ONE), await limiter.admit(ONE)
+
+        async def wait(name: str, event: anyio.Event | None = None) -> None:
+            if event is not None:
+                await event.wait()
+            leases[name] = await limiter.admit(ONE)
+
+        async def end_that_of_the_head() -> None:
+            await go.wait()
+            over(limiter, leases["head"])
+
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as group:
+                for name in ("head", "next"):
+                    group.start_soon(wait, name)
+                    await anyio.lowlevel.checkpoint()
+                group.start_soon(wait, "comer", go)
+                group.start_soon(end_that_of_the_head)
+                await anyio.wait_all_tasks_blocked()
+                limiter.lane.over(first, counted=None)
+                limiter.lane.over(second, counted=None)
+                limiter.wake()
+                go.set()
+        assert limiter.lane.in_flight == 2
+        assert limiter.waiting == 0
+
+    anyio.run(scene)  # asyncio: whose turn it is comes first
+    assert list(leases) == ["head", "next", "comer"]
+
+
 def test_a_waiter_that_is_cancelled_has_taken_nothing_and_blocks_nobody() -> None:
     async def scene() -> None:
         limiter = limiter_of(ONE_A_MINUTE)

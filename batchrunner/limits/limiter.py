@@ -93,10 +93,10 @@ class Limiter:
             if waiter.lease is None:
                 waiter.lease = await self._wait_at_head(estimate)
                 self._line.popleft()
+                self._let_in()
         except BaseException:
             self._leave(waiter)
             raise
-        self._let_in()
         return waiter.lease
 
     def _leave(self, waiter: _Waiter) -> None:
@@ -108,7 +108,10 @@ class Limiter:
             self._let_in()
 
     def _let_in(self) -> None:
-        """Whoever is next in the line may go at once, if the lane is ready for him, and so on; else he is the head."""
+        """Whoever is next in the line may go at once, if the lane is ready for him, and so on; else he is the head.
+
+        For a head that leaves the line: who has been let in by it may find another head behind him, asleep.
+        """
         now = self.clock()
         while self._line:
             waiter = self._line[0]

@@ -194,9 +194,9 @@ def test_hostile_rows_reach_the_page_as_words(bench: Bench, simulate: Simulate) 
 
 def test_the_page_of_a_killed_run_says_how_to_go_on(bench: Bench, simulate: Simulate) -> None:
     gateway = simulate("--latency", "0.3")
-    bench.prompts(60)
-    process = bench.start("run", *job(gateway, "--concurrency", "6"))
-    wait_until(lambda: gateway.ledger()["paid"] > 6)
+    bench.prompts(300)
+    process = bench.start("run", *job(gateway, "--concurrency", "2"))
+    wait_until(lambda: gateway.ledger()["paid"] > 2)
     text = page_of(bench).text
     assert "running" in text
     assert f"At work: process {process.pid} on " in text
@@ -207,9 +207,9 @@ def test_the_page_of_a_killed_run_says_how_to_go_on(bench: Bench, simulate: Simu
     assert "stopped, can go on" in text
     assert "in doubt" in text
     assert "The same command goes on where it stopped." in text
-    bench.run(*job(gateway))
+    bench.run(*job(gateway, "--concurrency", "64"))
     text = page_of(bench).text
-    assert "All 60 units were answered." in text
+    assert "All 300 units were answered." in text
     assert "in 2 runs" in text
     assert "cut off" in text
 

@@ -184,7 +184,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
 class Try(msgspec.Struct, frozen=True, kw_only=True):
     """One request that was sent, whatever came of it. `failure` is None where it was answered; `model` is the one that
     was asked, `cost` None where nobody knows it. Where nobody knows what it used, `most_prompt_tokens` and
-    `most_completion_tokens` are the most that it can have, if that is known."""
+    `most_completion_tokens` are the most that it can have, if that is known. `first_token_s`: of streams."""
 
     number: int
     sent_at: float
@@ -196,6 +196,7 @@ class Try(msgspec.Struct, frozen=True, kw_only=True):
     cost: float | None = None
     most_prompt_tokens: int | None = None
     most_completion_tokens: int | None = None
+    first_token_s: float | None = None
 
 
 class ErrorColumn(msgspec.Struct, frozen=True, kw_only=True):

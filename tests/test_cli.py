@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from batchrunner import __version__
 from batchrunner.cli.carrying import on_daily_limit
 from batchrunner.cli.progress import style_for
-from batchrunner.cli.terminal import safe_text
 from batchrunner.cli.types import Amount, Parameter, Seconds
 from batchrunner.job.schema import Job, RunTable
+from batchrunner.report.safe import safe_text
 
 
 @given(st.text())

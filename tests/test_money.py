@@ -378,4 +378,4 @@ def test_a_run_of_version_2_is_gone_on_with(bench: Bench) -> None:
     assert (summary["tries"], summary["tries_without_cost"], summary["cost"]) == (11, 10, rows[7]["cost"])
     assert [one["model"] for one in summary["usage_by_model_and_day"]] == [None, "simulated/model"]
     with closing(sqlite3.connect(bench.folder / "in.results.jsonl.run" / "run.sqlite")) as db:
-        assert db.execute("PRAGMA user_version").fetchone() == (3,)
+        assert db.execute("PRAGMA user_version").fetchone() == (4,)

@@ -76,6 +76,7 @@ def rooms_that_import(package: str) -> set[str]:
 def test_only_the_transport_knows_the_wire_and_only_the_simulator_aiohttp() -> None:
     assert rooms_that_import("httptools") == rooms_that_import("yarl") == {"transport"}
     assert rooms_that_import("aiohttp") == {"simulator"}
+    assert rooms_that_import("pygal") == {"report"}
 
 
 SPEAK_ASYNCIO = {

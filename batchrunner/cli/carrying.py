@@ -13,11 +13,12 @@ import msgspec
 
 from batchrunner.cli.progress import style_for, watch
 from batchrunner.cli.telling import tell, words_of_retry
-from batchrunner.cli.terminal import safe_text, say
+from batchrunner.cli.terminal import say
 from batchrunner.errors import InputError, StorageError, UsageError
 from batchrunner.job.load import load_job, with_options
 from batchrunner.job.schema import STANDARD_INPUT, Job, LimitsTable, RunTable
 from batchrunner.job.sweep import without
+from batchrunner.report.safe import safe_text
 from batchrunner.runner.finding import run_folder_of
 from batchrunner.runner.hooks import Hooks
 from batchrunner.runner.keys import secrets_of

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import click
 
-from batchrunner.cli.terminal import safe_text, say
+from batchrunner.cli.terminal import say
 from batchrunner.errors import (
     BatchrunnerError,
     InputError,
@@ -17,6 +17,7 @@ from batchrunner.errors import (
     UsageError,
     first_of,
 )
+from batchrunner.report.safe import safe_text
 from batchrunner.runner.ending import CODE_OF_END, End
 
 BUG = 70

@@ -10,9 +10,10 @@ import msgspec
 
 from batchrunner.cli.exits import errors_as_exit_codes
 from batchrunner.cli.manual import Manual
-from batchrunner.cli.terminal import safe_text, say
+from batchrunner.cli.terminal import say
 from batchrunner.errors import StorageError, UsageError
 from batchrunner.job.schema import BASE_URL, NO_KEYS, Job
+from batchrunner.report.safe import safe_text
 
 EXAMPLES = """\b
 Examples:

@@ -13,10 +13,10 @@ import msgspec
 
 from batchrunner.cli.exits import errors_as_exit_codes
 from batchrunner.cli.manual import Manual
-from batchrunner.cli.terminal import safe_text
 from batchrunner.errors import UsageError
 from batchrunner.limits.account import Book, LaneInBook
 from batchrunner.limits.window import name_of
+from batchrunner.report.safe import safe_text
 from batchrunner.runner.state import state_home
 
 EXAMPLES = """\b

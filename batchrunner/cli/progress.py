@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
 
-from batchrunner.cli.terminal import safe_text, say, silence
+from batchrunner.cli.terminal import say, silence
 from batchrunner.report.bounds import LaneUse, use_of, words_of
+from batchrunner.report.safe import safe_text
 from batchrunner.report.summary import words_of_cost
 from batchrunner.store.summing import known_cost
 

@@ -17,9 +17,10 @@ from batchrunner.cli.carrying import Task, collect_garbage_seldom, task_of
 from batchrunner.cli.exits import code_of_several, tell_error
 from batchrunner.cli.progress import style_for, watching_several
 from batchrunner.cli.telling import tell
-from batchrunner.cli.terminal import safe_text, say
+from batchrunner.cli.terminal import say
 from batchrunner.errors import StorageError, UsageError
 from batchrunner.job.schema import STANDARD_INPUT, Job
+from batchrunner.report.safe import safe_text
 from batchrunner.report.summary import Summary
 from batchrunner.runner.session import Watch, run_job
 from batchrunner.runner.signals import Signals

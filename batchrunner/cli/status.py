@@ -9,8 +9,9 @@ import msgspec
 
 from batchrunner.cli.exits import errors_as_exit_codes
 from batchrunner.cli.manual import Manual
-from batchrunner.cli.terminal import safe_text, say
+from batchrunner.cli.terminal import say
 from batchrunner.errors import StorageError
+from batchrunner.report.safe import safe_text
 from batchrunner.report.summary import words_of_cost
 from batchrunner.runner.finding import find_run
 from batchrunner.runner.looking import CUT_OFF, Status, look_at

@@ -2,7 +2,8 @@
 
 import shlex
 
-from batchrunner.cli.terminal import safe_text, say
+from batchrunner.cli.terminal import say
+from batchrunner.report.safe import safe_text
 from batchrunner.report.summary import Summary, line, lines_of_lanes, lines_of_variants
 from batchrunner.runner.ending import End
 from batchrunner.runner.session import Result

@@ -1,19 +1,9 @@
-"""Words on their way to a terminal or a file: those that are not ours made safe, so that nothing in them moves the
-cursor, colours or hides; and what can't be written, a full disk or a closed pipe, ends no run."""
+"""Words on their way to a terminal or a file: what can't be written, a full disk or a closed pipe, ends no run."""
 
 import os
-import re
 import sys
 
 import click
-
-_UNSAFE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u2028\u2029\ud800-\udfff]")
-
-
-def safe_text(text: str, longest: int = 200) -> str:
-    """Control and direction characters as visible escapes, cut to `longest` characters."""
-    shown = _UNSAFE.sub(lambda found: found[0].encode("unicode_escape", "surrogatepass").decode(), text)
-    return shown if len(shown) <= longest else shown[: longest - 1] + "…"
 
 
 def say(text: str, *, err: bool = False) -> bool:

@@ -56,10 +56,10 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 def look_at(run_dir: Path) -> Status:
     """Read it. InputError, StorageError where it can't be."""
     holder = holder_of(run_dir)
-    return read_store(run_dir, lambda store: _status(run_dir, store, holder))
+    return read_store(run_dir, lambda store: status_of(run_dir, store, holder))
 
 
-def _status(run_dir: Path, store: Reader, holder_before: str | None) -> Status:
+def status_of(run_dir: Path, store: Reader, holder_before: str | None) -> Status:
     """The lock was looked at before the snapshot and is after it: whoever was there then may have ended meanwhile, or
     begun, and is not to be taken for one who was cut off."""
     about = about_known_run(store.fact)

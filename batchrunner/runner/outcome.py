@@ -71,6 +71,7 @@ class Came(msgspec.Struct, frozen=True, kw_only=True):
             cost=self.cost,
             most_prompt_tokens=most_prompt_tokens(request) if is_bounded else None,
             most_completion_tokens=request.max_tokens if is_bounded else None,
+            first_token_s=self.first_token_s,
         )
 
     @property

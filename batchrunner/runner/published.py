@@ -5,7 +5,7 @@ A part is the only place of its rows, save those whose body is in the store: tha
 
 import heapq
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from operator import itemgetter
 from pathlib import Path
 from typing import Protocol
@@ -105,6 +105,27 @@ def outcomes(store: Recorded, run_dir: Path, total: int) -> Iterator[bytes]:
             reached = min(part.end, total)
             yield from _ended_rows(store, folder_of(run_dir, layout), part, total)
     yield from _bodies(store, reached, total)
+
+
+def outcomes_among(store: Recorded, run_dir: Path, numbers: Iterable[int]) -> Iterator[Numbered]:
+    """The output rows of those of these units that have ended, by number.
+
+    StorageError where a part is missing or damaged.
+    """
+    elsewhere = set()
+    for number in numbers:
+        bodies = list(store.bodies(number, number + 1))
+        yield from bodies
+        if not bodies:
+            elsewhere.add(number)
+    layout = layout_in(store)
+    if layout is None or not elsewhere:
+        return
+    for part in (published.part for published in published_in(store).values()):
+        here = {number for number in elsewhere if part.first_row <= number < part.end}
+        if here:
+            rows = rows_of(folder_of(run_dir, layout) / part.name, part)
+            yield from (numbered for numbered in rows if numbered[0] in here)
 
 
 def merged(newer: Iterator[Numbered], older: Iterator[Numbered]) -> Iterator[Numbered]:

@@ -17,7 +17,7 @@ from batchrunner.limits.account import Book
 from batchrunner.report.bounds import LaneUse
 from batchrunner.report.summary import ThisRun, Variant, this_run, variant_of
 from batchrunner.report.tally import Tally
-from batchrunner.runner.about import About, Ended, about_run, remember_about, remember_ending
+from batchrunner.runner.about import About, Ended, about_run, remember_about
 from batchrunner.runner.asking import Patience
 from batchrunner.runner.columns import settle_columns
 from batchrunner.runner.deadline import Deadline, deadline_of
@@ -27,6 +27,7 @@ from batchrunner.runner.folder import RunFolder, scanned_before
 from batchrunner.runner.lanes import LaneOpener
 from batchrunner.runner.loop import Loop, Parts
 from batchrunner.runner.opening import open_run_folder
+from batchrunner.runner.past import remember_asking, remember_ended
 from batchrunner.runner.preparing import Prepared, prepare
 from batchrunner.runner.publisher import Publisher
 from batchrunner.runner.publishing import PartedOutput
@@ -163,13 +164,14 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
             ending = Ending(end=End.SOME_FAILED if totals.failed else End.ANSWERED, message="")
         if ending is None:
             raise InputError(f"{self.job.input} changed while it was read; see to it, then run the same command again.")
-        remember_ending(_ended(ending), folder.store.remember)
+        did, ended = this_run(tally, time.monotonic() - began, lanes), _ended(ending)
+        remember_ended(folder.store, did, ended)
         return Result(
             ending=ending,
             total=self.prepared.asked,
             totals=totals,
             in_doubt=folder.in_doubt,
-            this_run=this_run(tally, time.monotonic() - began, lanes),
+            this_run=did,
             variants=await to_thread.run_sync(self._variants),
         )
 
@@ -192,6 +194,7 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
             return Tally(), [], None
         if passed := self.deadline.passed():
             return Tally(), [], passed
+        remember_asking(self.folder.store, self.job.limits, (one.model for one in self.prepared.settings))
         done = self.prepared.unasked(self.folder.store.ended())
         purse = await to_thread.run_sync(purse_of, self.job, self.folder, self.prepared)
         gateway = self.job.gateway

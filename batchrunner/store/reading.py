@@ -30,6 +30,17 @@ _RECENTLY_FAILED = (  # CROSS JOIN keeps SQLite from going through all units fir
     "WHERE tries.rowid >= ? AND sent_at + latency_s >= ? AND tries.kind NOT NULL AND ok = 0"
 )
 
+_EACH_TRY = (
+    "SELECT number, sent_at, latency_s, first_token_s, kind, status, substr(message, 1, ?), "
+    "prompt_tokens, completion_tokens, cached_tokens, reasoning_tokens, model, cost FROM tries "
+    "WHERE rowid > ? ORDER BY rowid"
+)
+_FAILED = (
+    "SELECT number, kind, substr(coalesce(message, ''), 1, ?) FROM units WHERE number < ? AND ok = 0 ORDER BY number"
+)
+_BY_ARM = "SELECT number % ?, count(*), total(ok) FROM units WHERE number < ? GROUP BY 1"
+_LONGEST_MESSAGE = 1000
+
 _Found = TypeVar("_Found")
 
 
@@ -46,6 +57,24 @@ class Recent(NamedTuple):
     tries: int
     units: int
     tokens: int
+
+
+class TryRow(NamedTuple):
+    """A try as it was recorded; None is not known. `model`: the one that was asked. Instants are Unix time."""
+
+    number: int
+    sent_at: float
+    latency_s: float
+    first_token_s: float | None
+    kind: str | None
+    status: int | None
+    message: str | None
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    cached_tokens: int | None
+    reasoning_tokens: int | None
+    model: str | None
+    cost: float | None
 
 
 class Reader:
@@ -106,6 +135,19 @@ class Reader:
     def tries(self) -> Iterator[Tries]:
         """Every try, in several sums a day."""
         return sums_by_day(self._rows, self._last_try())
+
+    def each_try(self, after: int = 0) -> Iterator[TryRow]:
+        """Every try behind the `after` first ones, in the order of their recording: plain tuples, as a million of them
+        would take a second longer with names."""
+        return self._read(_EACH_TRY, _LONGEST_MESSAGE, after)
+
+    def failed_units(self, total: int) -> Iterator[tuple[int, str, str]]:
+        """Number, kind and message, cut to 1,000 characters, of the failed units below `total`, in order."""
+        return self._read(_FAILED, _LONGEST_MESSAGE, total)
+
+    def units_by_arm(self, total: int, arms: int) -> dict[int, tuple[int, int]]:
+        """How many units below `total` ended, and how many of them were answered, by their arm."""
+        return {arm: (ended, int(ok)) for arm, ended, ok in self._rows(_BY_ARM, arms, total)}
 
     def failed_tries(self) -> dict[str, int]:
         """How many tries failed, by kind."""

@@ -49,4 +49,5 @@ def try_row(one: Try) -> tuple[object, ...]:
         one.cost,
         one.most_prompt_tokens,
         one.most_completion_tokens,
+        one.first_token_s,
     )

@@ -6,7 +6,7 @@ row, until that is published elsewhere; `tries` every request that was sent; `fa
 
 import sqlite3
 
-VERSION = 3
+VERSION = 4
 
 _TABLES_2 = """
 CREATE TABLE facts(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -23,6 +23,7 @@ ALTER TABLE tries ADD COLUMN cost REAL;
 ALTER TABLE tries ADD COLUMN most_prompt_tokens INTEGER;
 ALTER TABLE tries ADD COLUMN most_completion_tokens INTEGER;
 """
+_TAKE_OVER_3 = "ALTER TABLE tries ADD COLUMN first_token_s REAL;"
 UNITS = "CREATE TABLE units(number INTEGER PRIMARY KEY, ok INTEGER NOT NULL, digest BLOB, kind TEXT, message TEXT)"
 BODIES = "CREATE TABLE bodies(number INTEGER PRIMARY KEY, outcome BLOB NOT NULL)"
 _UNITS = f"{UNITS};\n{BODIES};\n"
@@ -38,9 +39,10 @@ INSERT INTO units SELECT number, ok, NULL,
 DROP TABLE units_1;
 """
 _STEPS = {  # all that is needed from that version on
-    0: _TABLES_2 + _TAKE_OVER_2 + _UNITS,
-    1: _SET_1_ASIDE + _UNITS + _TAKE_OVER_1 + _TAKE_OVER_2,
-    2: _TAKE_OVER_2,
+    0: _TABLES_2 + _TAKE_OVER_2 + _TAKE_OVER_3 + _UNITS,
+    1: _SET_1_ASIDE + _UNITS + _TAKE_OVER_1 + _TAKE_OVER_2 + _TAKE_OVER_3,
+    2: _TAKE_OVER_2 + _TAKE_OVER_3,
+    3: _TAKE_OVER_3,
 }
 
 

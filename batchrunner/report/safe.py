@@ -1,0 +1,11 @@
+"""Words that are not ours made safe to show: nothing in them moves the cursor, colours, turns round or hides."""
+
+import re
+
+_UNSAFE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u2028\u2029\ud800-\udfff]")
+
+
+def safe_text(text: str, longest: int = 200) -> str:
+    """Control and direction characters as visible escapes, cut to `longest` characters."""
+    shown = _UNSAFE.sub(lambda found: found[0].encode("unicode_escape", "surrogatepass").decode(), text)
+    return shown if len(shown) <= longest else shown[: longest - 1] + "…"

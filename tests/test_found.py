@@ -4,8 +4,8 @@ from itertools import pairwise
 
 import pytest
 
-from batchrunner.limits.cap import Use
-from batchrunner.limits.found import Finder, Refused
+from batchrunner.limits.cap import Refused, Use
+from batchrunner.limits.found import Finder
 from batchrunner.limits.window import Dimension, Key
 
 RPS: Key = ("requests", 1.0)

@@ -1,6 +1,6 @@
 """Whole lanes in virtual time against the simulator's own meter: how much of each limit they use, and at what cost."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -89,15 +89,16 @@ def test_an_unknown_limit_is_found_and_used_with_few_refusals(scene: Scene, prom
 
 def test_a_gateway_that_saturates_is_kept_busy_with_few_in_flight() -> None:
     seen = play(Scene(limits=(), declared=False, capacity=30.0, latency=(1.0, 0.3), requests=ENDLESS, seconds=200))
-    assert seen.answered_per_second >= 0.9 * 30
+    assert seen.answered_per_second >= 0.95 * 30
     assert seen.most_in_flight <= 5 * 30
 
 
-@pytest.mark.parametrize(("says_so", "share"), [(True, 0.9), (False, 0.7)])
-def test_a_limit_on_requests_in_flight_is_found(says_so: bool, share: float) -> None:  # noqa: FBT001
-    scene = Scene(limits=(), declared=False, max_in_flight=32, says_concurrency=says_so, requests=ENDLESS, seconds=300)
-    seen = play(scene)
-    assert seen.answered_per_second >= share * 32 / 1.05
+@pytest.mark.parametrize("says_so", [True, False])
+@pytest.mark.parametrize(("most", "latency"), [(32, 1.0), (100, 5.0), (200, 3.0)])
+def test_a_limit_on_requests_in_flight_is_found(most: int, latency: float, says_so: bool) -> None:  # noqa: FBT001
+    scene = Scene(limits=(), declared=False, max_in_flight=most, says_concurrency=says_so, latency=(latency, 0.3))
+    seen = play(replace(scene, requests=ENDLESS, seconds=300 * latency))
+    assert seen.answered_per_second >= 0.92 * most / (1.05 * latency)
     assert seen.refused_share <= TWO_PERCENT
 
 

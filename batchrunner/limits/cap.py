@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from statistics import median
 
-from batchrunner.limits.window import Key
+from batchrunner.limits.window import Dimension, Key
 
 SECOND, MINUTE = 1.0, 60.0
 KEYS: tuple[Key, ...] = (("requests", SECOND), ("requests", MINUTE), ("tokens", SECOND), ("tokens", MINUTE))
@@ -28,6 +28,23 @@ _EXPLAINED, _EXPLAINED_AT_FIRST = 0.8, 0.5
 _WEIGHT, _WEIGHT_NEAR = 2 / 3, 1 / 3  # of the newest refusal, far from the mean and near to it
 
 Use = dict[Key, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """A try that was refused for a rate, the first since something passed, or after the pause of one (`again`).
+
+    `used`: what had passed in each kind of window before it; `ran`: seconds since the lane's first try; `hint` and
+    `dimension` as the gateway said. Instants are seconds of the lane's clock.
+    """
+
+    sent_at: float
+    now: float
+    used: Use
+    ran: float
+    hint: float | None = None
+    dimension: Dimension | None = None
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

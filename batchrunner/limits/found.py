@@ -28,6 +28,7 @@ from batchrunner.limits.cap import (
     SOON_AGAIN,
     Cap,
     Full,
+    Refused,
     Use,
     least_hold,
     paused_seconds,
@@ -41,22 +42,6 @@ _USED = 0.9
 _FULL: dict[Dimension, float] = {"requests": 0.9, "tokens": 0.7}  # a part is kept free of estimates' errors
 _FEW = 4.0
 _SOON = 10  # windows
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
-    """A try that was refused for a rate, the first since something passed.
-
-    `used`: what had passed in each kind of window before it; `ran`: seconds since the lane's first try; `hint` and
-    `dimension` as the gateway said. Instants are seconds of the lane's clock.
-    """
-
-    sent_at: float
-    now: float
-    used: Use
-    ran: float
-    hint: float | None = None
-    dimension: Dimension | None = None
 
 
 @dataclass(slots=True)
@@ -102,7 +87,12 @@ class Finder:
             self._suspected = None
 
     def refused(self, refused: Refused) -> None:
-        """Learn from a refusal."""
+        """Learn from a refusal. One after the pause of another tells no more, but by its hint."""
+        if refused.again and not self.suspects:
+            if self._speaks_of_a_minute(refused):
+                self._leave_seconds()
+                self._adopt(MINUTE, refused, refused.now)
+            return
         as_before = bool(self.doubts.aside) and self._may_be_of_a_minute(refused.sent_at - self._refused_at)
         self._end_doubt(keep=as_before)
         if as_before:
@@ -202,6 +192,22 @@ class Finder:
             self._adopt(MINUTE, refused, refused.now)
         elif refused.hint is None:
             self._suspected = refused
+
+    def drop(self) -> dict[Key, Cap]:
+        """Keep to nothing that was found, and doubt nothing; what it was."""
+        caps = self.doubts.end(self.caps, keep=True)
+        self.doubts, self._suspected = Doubts(), None
+        self.caps = {key: cap for key, cap in caps.items() if cap.told}
+        return {key: cap for key, cap in caps.items() if not cap.told}
+
+    def _speaks_of_a_minute(self, refused: Refused) -> bool:
+        """Whether the gateway wants a longer pause than any limit by the second, where no other is known."""
+        return (refused.hint or 0.0) > _SECONDS_HINT and all(key[1] == SECOND for key in self.caps)
+
+    def _leave_seconds(self) -> None:
+        """Give up the limits by the second that this series of refusals was first taken for."""
+        self.caps = {key: cap for key, cap in self.caps.items() if cap.refusals > 1}
+        self.idle = {key: cap for key, cap in self.idle.items() if cap.refusals > 1}
 
     def _end_doubt(self, *, keep: bool) -> None:
         if self.doubts.open and not keep:

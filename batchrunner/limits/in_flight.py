@@ -61,6 +61,10 @@ class InFlight:
         shared = share * self._shared_error + estimate.shared_error
         return math.sqrt(max(0.0, share * self._variance) + estimate.variance + shared * shared)
 
+    def before(self, instant: float) -> int:
+        """How many of them were taken before that."""
+        return next((n for n, lease in enumerate(self._leases) if lease.taken_at >= instant), len(self._leases))
+
     def first_since(self, began: float) -> float:
         """When the first try was taken of those out that were taken since then; infinity where none was."""
         first = _FOREVER

@@ -7,8 +7,9 @@ log at once.
 from collections.abc import Iterable
 from dataclasses import replace
 
-from batchrunner.limits.cap import KEYS, MINUTE, Cap, Use
-from batchrunner.limits.found import Finder, Refused
+from batchrunner.limits.cap import KEYS, MINUTE, Cap, Refused, Use
+from batchrunner.limits.crowd import Crowd
+from batchrunner.limits.found import Finder
 from batchrunner.limits.sharing import Share
 from batchrunner.limits.told import Told
 from batchrunner.limits.window import GUARD_SECONDS, Key, Limit, Window
@@ -29,6 +30,8 @@ class InForce:
         self.lowered: dict[Key, float] = {}  # of which another process declared less, now or earlier
         self._foreign: dict[Key, float] = {}
         self._before: dict[Key, Cap] = {}
+        self._aside: dict[Key, Cap] = {}
+        self.crowd = Crowd()
         self._looked_at = now
         self._arrange(now)
 
@@ -93,6 +96,19 @@ class InForce:
         """The refusals of this series told of something else: a daily quota."""
         self.finder.caps = dict(self._before)
         self._arrange(now)
+
+    def crowded(self, beside: int, now: float) -> int | None:
+        """After a refusal that told no reason, beside so many in flight: how many of those the gateway is believed to
+        take, and nothing then that was found of rates; None where it seems to have refused for a rate."""
+        before = self.crowd.limit
+        self.crowd.refused(beside)
+        limit = self.crowd.limit
+        if limit is not None and before is None:
+            self._aside = self.finder.drop()
+        elif limit is None and before is not None:
+            self.finder.caps = self._aside | self.finder.caps
+        self._arrange(now)
+        return limit
 
     def share(self, shares: dict[Key, Share], now: float) -> None:
         """Take the part of each limit that the processes on this lane have agreed upon."""

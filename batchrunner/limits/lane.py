@@ -3,19 +3,18 @@
 Pure: `now` is an argument, instants of any one monotonic clock. Nothing here waits; see limiter.
 """
 
-from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from batchrunner.limits.cap import MINUTE
+from batchrunner.limits.cap import MINUTE, Refused
 from batchrunner.limits.day import Day
 from batchrunner.limits.estimate import Estimate
-from batchrunner.limits.found import Refused
 from batchrunner.limits.hints import Refusal
 from batchrunner.limits.in_flight import InFlight, Lease
 from batchrunner.limits.in_force import InForce
 from batchrunner.limits.pace import Pace
 from batchrunner.limits.pause import FIRST_SECONDS, Pause
+from batchrunner.limits.sums import Sums
 from batchrunner.limits.window import Key, Limit, Window, name_of
 from batchrunner.records import Kind
 
@@ -40,20 +39,6 @@ class Limits:
     tokens_per_day: float = FOREVER
     concurrency: int | None = None
     most_concurrency: int | None = None
-
-
-@dataclass(slots=True)
-class Sums:
-    """What a lane has admitted, from the first to the last instant, for the summary. `reserved` and `counted` tokens
-    are of the same answers: their difference is the error of the estimates."""
-
-    first_at: float | None = None
-    last_at: float = 0.0
-    requests: int = 0
-    tokens: float = 0.0
-    reserved: float = 0.0
-    counted: float = 0.0
-    bound: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
 
 class Lane:
@@ -203,19 +188,24 @@ class Lane:
         full = self._was_full or len(self.out) + 1 >= self.cap(now)  # with the one that has just come back
         self.pace.answered(now - lease.taken_at, now, full=full, searching=searching)
         self._was_full = False
+        if self.force.crowd.beside:
+            self.force.crowd.most = max(self.force.crowd.most, len(self.out))
         self.force.look(now, may_raise=not self.pause.step)
 
     def limited_by(self, lease: Lease, now: float, refusal: Refusal, *, jitter: float) -> None:
         """The gateway refused a try, that is over, for its limits."""
         self._refusal_seconds = now - lease.taken_at
         begins = lease.taken_at >= self.pause.began
-        if refusal.kind is Kind.CONCURRENCY:
-            self.pace.refused_for_concurrency(len(self.out))
+        room = len(self.out) if refusal.kind is Kind.CONCURRENCY else None
+        if begins and room is None:
+            room = self._crowded(lease, now, refusal)
+        if room is not None:
+            self.pace.refused_for_concurrency(room)
             self.pause.limited(lease.taken_at, now, hint=refusal.wait_seconds, jitter=jitter, first=_FIRST_PAUSE_SHARE)
             return
-        if begins and (self.pause.step == 0 or self.force.finder.suspects):
+        if begins:
             self._learn(lease, now, refusal)
-        elif not begins:
+        else:
             self.force.also_refused(lease.estimate.tokens, now)
         self.pause.limited(lease.taken_at, now, hint=refusal.wait_seconds, jitter=jitter, first=self._first_pause())
         self.pause.probing = self.pause.probing or self.force.finder.suspects
@@ -255,8 +245,19 @@ class Lane:
             ran=lease.taken_at - began,
             hint=refusal.wait_seconds,
             dimension=refusal.dimension,
+            again=self.pause.step > 0,
         )
         self.force.refused(refused, first=self.pause.step == 0)
+
+    def _crowded(self, lease: Lease, now: float, refusal: Refusal) -> int | None:
+        """In flight at most, where a refusal that tells no reason is taken for one of too many there."""
+        told = refusal.dimension is not None or (refusal.wait_seconds or 0.0) > FIRST_SECONDS
+        if told or self.limits.windows or (self.pause.step > 0 and self.force.crowd.limit is None):
+            return None
+        was_so = self.force.crowd.limit is not None
+        limit = self.force.crowded(self.out.before(lease.taken_at), now)
+        self.pace.ceiling = FOREVER if was_so and limit is None else self.pace.ceiling
+        return limit
 
     def _first_pause(self) -> float:
         """A tenth of the shortest window that may have refused; a second where that is not known yet."""

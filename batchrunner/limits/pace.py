@@ -2,8 +2,9 @@
 
 Where limits are known, declared or found: 1.5 times rate times latency, so that a slow minute of the gateway does not
 open thousands of connections. Where none is: slow start from eight, doubled with every round of answers for as long as
-that brings at least a quarter more answers per second; later a careful step up from time to time, undone unless it
-brings 5 % more.
+that brings at least a quarter more answers per second; fourfold where answers take long, as a round is then long, too,
+but not while they take longer than at first. Later a careful step up from time to time, undone unless it brings 5 %
+more.
 """
 
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ _GAIN, _GAIN_OF_DOUBLING = 1.05, 1.25
 _TRUSTED_FROM = 16
 _CAREFUL_STEP = 1.25
 _LEAST_ANSWERS = 64
+_SLOW_SECONDS, _SLOW_GROWTH = 0.5, 4  # answers that take as long
+_WAITS_FROM = 1.5  # times as long as at first: what is sent waits there, and it is time to judge
 _LEAST_ROUND_SECONDS = 0.25  # what is out when a limit is met is refused: quick answers don't make for much more of it
 _FIRST_ROUNDS = 8
 _MOST_ROUNDS = 64
@@ -54,7 +57,7 @@ class Pace:
 
     def room_in(self, in_flight: int, rate: float, age_seconds: float, *, found: bool = False) -> float:
         """Seconds until those in flight have been out so long that one more may go; endless: an answer has to come."""
-        most = min(self._most(found=found), self.ceiling)
+        most = int(min(self._most(found=found), self.ceiling))
         if self.given is not None or rate == float("inf") or self.latency_seconds is None or in_flight >= most:
             return float("inf")
         return max(0.0, (in_flight + 1) / (self._headroom * rate) - age_seconds)
@@ -67,7 +70,7 @@ class Pace:
         if self.ceiling < float("inf") and full:
             self.ceiling += 1 / (_CONCURRENCY_BACK * self.ceiling)
         if searching:
-            self.search.answered(now, full=full)
+            self.search.answered(now, latency_seconds, full=full)
 
     def refused_for_concurrency(self, in_flight: int) -> None:
         """The gateway had no room for one more beside so many in flight."""
@@ -91,7 +94,9 @@ class Search:
     most: int
     width: float = START
     slow_start: bool = True
-    _round_to: float = 2 * START
+    _round_from: float = START
+    _waited: float = 0.0  # seconds, all answers of the round together
+    _latency_at_first: float = float("inf")
     rounds: int = _FIRST_ROUNDS
     _answers: int = 0
     _since: float | None = None
@@ -99,7 +104,7 @@ class Search:
     _before: float = 0.0
     _base: float | None = None
 
-    def answered(self, now: float, *, full: bool) -> None:
+    def answered(self, now: float, latency_seconds: float, *, full: bool) -> None:
         """One more answer; `full`: the width was used when it came."""
         if self._since is None:
             self._since = now
@@ -107,24 +112,28 @@ class Search:
         self._answers += 1
         self._left_full = self._left_full and full
         if self.slow_start:
-            self._start(now)
+            self._start(now, latency_seconds)
         elif self._answers >= max(_LEAST_ANSWERS, self.width) * (1 if self._base is not None else self.rounds):
             self._step(now)
 
-    def _start(self, now: float) -> None:
-        """Twice the width with every round, until a round brings hardly more answers per second than the last."""
+    def _start(self, now: float, latency_seconds: float) -> None:
+        """Several times the width with every round, until one brings hardly more answers per second than the last."""
         assert self._since is not None  # noqa: S101 - set by the first answer
-        if self._left_full:
-            self.width = min(self.most, self.width + 1, self._round_to)
+        self._waited += latency_seconds
+        latency = self._waited / self._answers
+        if self._left_full and latency <= _WAITS_FROM * self._latency_at_first:
+            growth = _SLOW_GROWTH if latency >= _SLOW_SECONDS else 2
+            self.width = min(self.most, self.width + growth - 1, growth * self._round_from)
         if self._answers < self.width / 2 or now - self._since < _LEAST_ROUND_SECONDS:
             return
-        self._round_to = 2 * self.width
+        self._round_from, self._waited = self.width, 0.0
+        self._latency_at_first = min(self._latency_at_first, latency)
         rate = self._end_level(now)
         if rate is None:
             return
         if self.width > 2 * _TRUSTED_FROM and rate < _GAIN_OF_DOUBLING * self._before:
             self.slow_start = False
-            self.width = max(START, self.width / 4)
+            self.width = min(self.width, max(START, _HEADROOM * rate * self._latency_at_first))
         elif self.width >= self.most:
             self.slow_start = False
         self._before = max(rate, self._before)

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from batchrunner import __version__
 from batchrunner.cli.carrying import on_daily_limit
-from batchrunner.cli.progress import style_for
 from batchrunner.cli.terminal import safe_text
 from batchrunner.cli.types import Amount, Parameter, Seconds
+from batchrunner.cli.watching import style_for
 from batchrunner.job.schema import Job, RunTable
 
 

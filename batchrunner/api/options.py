@@ -61,6 +61,7 @@ class Options(TypedDict, total=False):
     max_concurrency: int
     on_daily_limit: Literal["wait", "park"]
     now: bool
+    wait_lock: float
     attempts: int
     timeout: float
     max_outage: float
@@ -90,6 +91,7 @@ _SETTINGS = {
     "now": "ignore_resume_at",
     "max_outage": "max_outage_seconds",
     "grace": "grace_seconds",
+    "wait_lock": "wait_lock_seconds",
 } | {name: name for name in ("part_rows", "overwrite", "allow_insecure_http", "limit", "resume", "on_drift")}
 
 

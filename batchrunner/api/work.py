@@ -8,10 +8,10 @@ from anyio import to_thread
 
 from batchrunner.api.options import Options, SomeJob, job_of, path_of, settings_of
 from batchrunner.report.summary import Summary
+from batchrunner.runner.course import Course
 from batchrunner.runner.ending import End, Ending
 from batchrunner.runner.hooks import Tell
 from batchrunner.runner.keys import secrets_of
-from batchrunner.runner.loop import Loop
 from batchrunner.runner.open_files import check_open_files
 from batchrunner.runner.session import run_job
 from batchrunner.runner.simulated import gateway_of
@@ -36,7 +36,7 @@ class Work:
         key_file = path_of(options.get("api_key_file"))
         self._key, headers = secrets_of(self._job, key_file, simulate=self._simulate)
         self._settings = msgspec.structs.replace(settings_of(self._job, options), headers=headers)
-        self._loop: Loop | None = None
+        self._course: Course | None = None
         self._is_stopped = False
 
     async def to_its_end(self, told: Tell | None = None) -> Finished:
@@ -53,10 +53,10 @@ class Work:
     async def stop(self) -> None:
         """Send nothing more; the second time, don't wait for what is in flight either."""
         self._is_stopped = True
-        if self._loop is not None:
-            self._loop.stop(Ending(end=End.LEFT, message=End.LEFT.value))
+        if self._course is not None:
+            self._course.stop(Ending(end=End.LEFT, message=End.LEFT.value))
 
-    async def _watch(self, loop: Loop, done_before: int, total: int) -> None:  # noqa: ARG002 - as the loop tells it
-        self._loop = loop
+    async def _watch(self, course: Course) -> None:
+        self._course = course
         if self._is_stopped:
             await self.stop()

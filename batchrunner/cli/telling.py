@@ -1,29 +1,71 @@
 """What people and scripts are told of a run that has ended."""
 
 import shlex
+from collections.abc import Iterator
 
+import msgspec
+
+from batchrunner.cli.log import Level, Log
 from batchrunner.cli.terminal import safe_text, say
 from batchrunner.report.summary import Summary, line, lines_of_lanes, lines_of_variants
 from batchrunner.runner.session import Result
 from batchrunner.runner.settings import Settings
 
 
-def tell(summary: Summary, settings: Settings, *, err: bool) -> None:
-    """What people want to know of a run that has ended, as far as anyone can read it."""
-    lines = [line(summary), *(safe_text(words, 600) for words in lines_of_lanes(summary))]
-    lines += [safe_text(words, 600) for words in lines_of_variants(summary)]
+class Manner(msgspec.Struct, frozen=True, kw_only=True):
+    """How the end of a run is told. `brief`: in one line when all is well, as nobody is there to read more; `quiet`: in
+    one line, and only when it is not."""
+
+    quiet: bool
+    brief: bool
+    as_json: bool
+
+
+def tell(summary: Summary, settings: Settings, log: Log, manner: Manner, *, job: str = "") -> None:
+    """What people want to know of a run that has ended, as far as anyone can read it. `job`: of several."""
+    well = not (summary.units.pending or summary.units.failed)
+    words, silent = _words_in_short(summary, settings), manner.quiet and well
+    level = Level.RECORD if silent or not (manner.quiet or log.as_json) else Level.ERROR
+    log.tell(level, "end", words, job, exit_code=summary.exit_code, resume_at=summary.resume_at)
+    if manner.quiet or (log.as_json and manner.as_json) or (manner.brief and well and manner.as_json):
+        return
+    named = safe_text(job)
+    if manner.brief and well:
+        say(f"{named}: {words}" if job else words)
+        return
+    say("\n".join([f"{named}:"] * bool(job) + list(_lines(summary, settings))), err=manner.as_json)
+
+
+def _words_in_short(summary: Summary, settings: Settings) -> str:
+    if not summary.units.pending:
+        return f"{line(summary)}; {_where(summary)}"
+    back = f"; come back at {summary.resume_at}" if summary.resume_at else ""
+    return f"{line(summary)}; stopped: {summary.message}{back}; go on with: {_command(settings)}"
+
+
+def _lines(summary: Summary, settings: Settings) -> Iterator[str]:
+    yield line(summary)
+    yield from (safe_text(words, 600) for words in (*lines_of_lanes(summary), *lines_of_variants(summary)))
     if summary.first_failure is not None:
-        lines.append(f"first failure: {safe_text(summary.first_failure, 600)}")
-    if summary.units.pending == 0:
-        lines.append(f"answers in {summary.output}" + ("" if summary.this_run.units else " (nothing was left to ask)"))
-    else:
-        lines.append(f"stopped: {safe_text(summary.message, 600)}")
-        lines += [f"come back at {summary.resume_at}"] if summary.resume_at else []
-        if summary.units.pending < summary.units.total:
-            what_is_there = shlex.join(["batchrunner", "export", str(settings.run_dir), "--partial", "-o"])
-            lines.append(f"take what is there with: {what_is_there} PATH")
-        lines.append(f"go on with: {shlex.join(['batchrunner', *settings.arguments])}")
-    say("\n".join(lines), err=err)
+        yield f"first failure: {safe_text(summary.first_failure, 600)}"
+    if not summary.units.pending:
+        yield _where(summary)
+        return
+    yield f"stopped: {safe_text(summary.message, 600)}"
+    if summary.resume_at:
+        yield f"come back at {summary.resume_at}"
+    if summary.units.pending < summary.units.total:
+        what_is_there = shlex.join(["batchrunner", "export", str(settings.run_dir), "--partial", "-o"])
+        yield f"take what is there with: {what_is_there} PATH"
+    yield f"go on with: {_command(settings)}"
+
+
+def _where(summary: Summary) -> str:
+    return f"answers in {summary.output}" + ("" if summary.this_run.units else " (nothing was left to ask)")
+
+
+def _command(settings: Settings) -> str:
+    return shlex.join(["batchrunner", *settings.arguments])
 
 
 def words_of_retry(result: Result) -> str:

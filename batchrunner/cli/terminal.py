@@ -16,10 +16,17 @@ def safe_text(text: str, longest: int = 200) -> str:
     return shown if len(shown) <= longest else shown[: longest - 1] + "…"
 
 
+def safe_json(text: str) -> str:
+    """The same JSON, with these characters escaped as JSON has it: they stand within its strings only."""
+    return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
 def say(text: str, *, err: bool = False) -> bool:
     """A line on stdout or stderr; False where it can't be written. Then nothing more is tried on that stream."""
     try:
         click.echo(text, err=err)
+    except UnicodeEncodeError:  # a locale that knows few signs
+        return say(text.encode("ascii", "backslashreplace").decode(), err=err)
     except OSError:
         silence(err=err)
         return False

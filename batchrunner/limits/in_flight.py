@@ -61,6 +61,11 @@ class InFlight:
         shared = share * self._shared_error + estimate.shared_error
         return math.sqrt(max(0.0, share * self._variance) + estimate.variance + shared * shared)
 
+    def longest(self, now: float) -> float:
+        """Seconds for which the first of them has been out."""
+        first = next(iter(self._leases), None)
+        return 0.0 if first is None else now - first.taken_at
+
     def first_since(self, began: float) -> float:
         """When the first try was taken of those out that were taken since then; infinity where none was."""
         first = _FOREVER

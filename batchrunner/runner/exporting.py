@@ -6,6 +6,7 @@ import msgspec
 
 from batchrunner.errors import UsageError
 from batchrunner.runner.about import About, about_known_run
+from batchrunner.runner.course import Course
 from batchrunner.runner.published import outcomes
 from batchrunner.sink import prepare_output, write_output
 from batchrunner.source import takes_in
@@ -20,15 +21,19 @@ class Exported(msgspec.Struct, frozen=True, kw_only=True):
     output: str
 
 
-def export_run(run_dir: Path, path: Path, *, partial: bool, overwrite: bool) -> Exported:
-    """Write the rows of the units that have ended to `path`; without `partial` only if all have.
+def export_run(run_dir: Path, path: Path, course: Course, *, partial: bool, overwrite: bool) -> Exported:
+    """Write the rows of the units that have ended to `path`; without `partial` only if all have. `course` hears how far
+    it is.
 
     UsageError for a path that can't be written to; StorageError where reading or writing fails.
     """
-    return read_store(run_dir, lambda store: _export(store, run_dir, path, partial=partial, overwrite=overwrite))
+    with course.doing("reading the run"):
+        return read_store(
+            run_dir, lambda store: _export(store, run_dir, path, course, partial=partial, overwrite=overwrite)
+        )
 
 
-def _export(store: Reader, run_dir: Path, path: Path, *, partial: bool, overwrite: bool) -> Exported:
+def _export(store: Reader, run_dir: Path, path: Path, course: Course, *, partial: bool, overwrite: bool) -> Exported:
     about = about_known_run(store.fact)
     _check_path(path, about, overwrite=overwrite)
     if about.sample is not None:
@@ -39,7 +44,8 @@ def _export(store: Reader, run_dir: Path, path: Path, *, partial: bool, overwrit
     if pending and not partial:
         return Exported(written=None, pending=pending, output=about.output)
     prepare_output(path)
-    write_output(path, outcomes(store, run_dir, about.total), replace=overwrite)
+    with course.doing("writing the rows", ended):
+        write_output(path, course.counted(outcomes(store, run_dir, about.total)), replace=overwrite)
     return Exported(written=ended, pending=pending, output=about.output)
 
 

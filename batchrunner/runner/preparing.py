@@ -12,6 +12,7 @@ from batchrunner.job.schema import Job
 from batchrunner.job.sweep import Arm, arms_of, swept_in
 from batchrunner.records import Row
 from batchrunner.runner.arms import KnownArm, known_arms
+from batchrunner.runner.course import Course
 from batchrunner.runner.drift import Drift, Recorded, compare
 from batchrunner.runner.hooks import MakeRequest, RemadeSource
 from batchrunner.runner.identity import identity_of
@@ -94,9 +95,9 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
         batches = self.source.rows(lambda row: all(map(skip, range(row * arms, (row + 1) * arms))), rows)
         return ([unit for row in batch for unit in _units_of(row, arms, skip)] for batch in batches)
 
-    def moved_to(self, place: str) -> "Prepared":
+    def moved_to(self, place: str, read: Callable[[int], object]) -> "Prepared":
         """The same, its input having been moved."""
-        source = open_source(place)
+        source = open_source(place, read)
         return msgspec.structs.replace(self, source=source, version=source.version())
 
     def is_changed(self) -> bool:
@@ -119,9 +120,11 @@ def prepare(
     sample: Sample | None,
     base_url: str,
     known: Scanned | None,
+    course: Course,
     make: MakeRequest | None = None,
 ) -> Prepared:
     """Read the input once; where its bytes are those of `known`, they are hashed only. `make` makes the requests.
+    `course` hears how far it is.
 
     UsageError or InputError for what no row could survive.
     """
@@ -129,14 +132,16 @@ def prepare(
     if takes_in(job.input, output / part_name(0, suffix_of(output)) if job.output_is_folder else output):
         raise UsageError(f"{job.output_path} is, or would be, part of the input: name another --output.")
     arms = arms_of(job.request, job.sweep)
-    source = _source(job, make)
+    source = _source(job, make, course)
     first = next(source.rows(lambda _: False, LOOKED_AT), [])
     settings = _settings(job, arms, first, base_url)
     _check_sweep(job, settings, first)
     _check_model(job, settings, first)
     version = source.version()
-    scanned = _scanned(source, known)
+    scanned = _scanned(source, known, course)
     rows = scanned.rows if limit is None else min(scanned.rows, limit)
+    with course.doing("choosing the sample"):
+        chosen = None if sample is None else sample.chosen(rows)
     return Prepared(
         version=version,
         source=source,
@@ -145,13 +150,13 @@ def prepare(
         arms=arms,
         rows=rows,
         sample=sample,
-        chosen=None if sample is None else sample.chosen(rows),
+        chosen=chosen,
         identity=identity_of(job, scanned.fingerprint, base_url) | _identity_of(make),
     )
 
 
-def _source(job: Job, make: MakeRequest | None) -> Source | RemadeSource:
-    source = open_source(job.input)
+def _source(job: Job, make: MakeRequest | None, course: Course) -> Source | RemadeSource:
+    source = open_source(job.input, course.count)
     if make is None:
         return source
     if job.request.prompt is not None or job.request.messages or "prompt" in job.sweep:
@@ -188,11 +193,14 @@ def _units_of(row: Row, arms: int, skip: Callable[[int], bool]) -> Iterator[Row]
             yield Row(number=number, id=row.id, columns=row.columns, failure=row.failure, arms=arms)
 
 
-def _scanned(source: Source | RemadeSource, known: Scanned | None) -> Scanned:
+def _scanned(source: Source | RemadeSource, known: Scanned | None, course: Course) -> Scanned:
     size = source.size()
-    if known is not None and known.size == size and known.fingerprint == source.fingerprint():
-        return known
-    scan = source.scan()
+    if known is not None and known.size == size:
+        with course.doing("comparing the input with that of the earlier run", size):
+            if known.fingerprint == source.fingerprint():
+                return known
+    with course.doing("reading the input", size):
+        scan = source.scan()
     return Scanned(fingerprint=scan.fingerprint, size=size, rows=scan.rows)
 
 

@@ -35,6 +35,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_failed: MaxFailed = MaxFailed()
     grace_seconds: float = 20.0
     ignore_resume_at: bool = False
+    wait_lock_seconds: float = 0.0
     arguments: tuple[str, ...] = ()
     retry: tuple[Condition, ...] | None = None
     part_rows: int | None = None

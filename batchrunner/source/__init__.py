@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from batchrunner.errors import InputError
+from batchrunner.source.counted import CountedFile, Told
 from batchrunner.source.files import InputFile, is_glob, local_files, matches
 from batchrunner.source.formats import Format, format_of, of_known_formats, one_format
 from batchrunner.source.jsonl import JsonlReader
@@ -20,11 +21,16 @@ from batchrunner.source.tabular import CsvReader
 __all__ = ["Scan", "Source", "files_of", "open_source", "takes_in"]
 
 
-def open_source(place: str) -> Source:
-    """The source for a file, glob, folder or URL. UsageError for an unknown suffix, InputError where it can't be
-    read."""
+def open_source(place: str, told: Told | None = None) -> Source:
+    """The source for a file, glob, folder or URL; `told` hears of every read's bytes. UsageError for an unknown suffix,
+    InputError where it can't be read."""
     format_ = one_format(files_of(place), place)
-    return Source(lambda: files_of(place), _reader(format_), "row" if format_ == "Parquet" else "line")
+
+    def listing() -> Sequence[InputFile]:
+        files = files_of(place)
+        return files if told is None else [CountedFile(file, told) for file in files]
+
+    return Source(listing, _reader(format_), "row" if format_ == "Parquet" else "line")
 
 
 def files_of(place: str) -> Sequence[InputFile]:

@@ -83,9 +83,9 @@ class Bench:
             **options,
         )
 
-    def run(self, *arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: object, code: int = 0, **options: Any) -> subprocess.CompletedProcess[str]:
         """`batchrunner run ARGUMENTS` to its end, which must be this exit code."""
-        process = self.start("run", *arguments)
+        process = self.start("run", *arguments, **options)
         stdout, stderr = process.communicate(timeout=100)
         assert process.returncode == code, stdout + stderr
         return subprocess.CompletedProcess(process.args, code, stdout, stderr)

@@ -103,7 +103,7 @@ def test_quiet_says_nothing(bench: Bench) -> None:
 def test_the_summary_for_people_tells_this_run_from_all_runs(bench: Bench, simulate: Simulate) -> None:
     gateway = simulate("--completion-tokens", "10", "--completion-spread", "0")
     bench.write("in.jsonl", {"prompt": "a [[429x1]]"}, {"prompt": "b"}, {"prompt": "c"})
-    command = ("in.jsonl", "-m", "m/m", "--base-url", gateway.base_url)
+    command = ("in.jsonl", "-m", "m/m", "--base-url", gateway.base_url, "--progress", "log")
     first = bench.run(*command, "--limit", "1").stdout.splitlines()[0]
     assert re.fullmatch(r"1 of 1 answered; 2 tries in \d+\.\d s, 1 x 429, \d+ tokens", first)
     second = bench.run(*command).stdout.splitlines()[0]

@@ -5,10 +5,11 @@ import os
 import shlex
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import anyio
 import msgspec
@@ -18,7 +19,7 @@ from batchrunner.cli.exits import tell_error
 from batchrunner.cli.log import Level, Log
 from batchrunner.cli.telling import Manner, tell, words_of_retry
 from batchrunner.cli.terminal import say
-from batchrunner.cli.watching import Style, shown_with, style_for, watching
+from batchrunner.cli.watching import Style, counting, shown_with, style_for, watching
 from batchrunner.errors import InputError, StorageError, UsageError
 from batchrunner.job.load import load_job, with_options
 from batchrunner.job.schema import STANDARD_INPUT, Job, LimitsTable
@@ -72,7 +73,7 @@ def _carry_out(
     task = task_of(named, chosen, arguments)
     settings = task.settings if retry is None else _to_retry(task.settings, retry)
     with (
-        _spool(task.job, settings, fresh=retry is None) as spool,
+        _spool(task.job, settings, style, fresh=retry is None) as spool,
         gateway_of(task.job, simulate=chosen["simulate"]) as with_gateway,
         watching(style, log) as show,
     ):
@@ -106,13 +107,17 @@ def said(chosen: dict[str, Any]) -> Iterator[tuple[Log, Manner, Style]]:
 
 
 @contextmanager
-def _spool(job: Job, settings: Settings, *, fresh: bool) -> Iterator[Path | None]:
+def _spool(job: Job, settings: Settings, style: Style, *, fresh: bool) -> Iterator[Path | None]:
     """The file that standard input is spooled to, where that is the input; without `fresh` an earlier run's."""
     if job.input != STANDARD_INPUT:
         yield None
         return
-    stdin = sys.stdin.buffer if fresh and sys.stdin is not None and not sys.stdin.isatty() else None
-    with spooled(settings.run_dir, stdin, anew=settings.resume == "never") as path:
+    has_stdin = fresh and sys.stdin is not None and not sys.stdin.isatty()
+    stdin = cast("BufferedReader", sys.stdin.buffer) if has_stdin else None
+    with ExitStack() as stack:
+        with counting("reading standard input", style) as told:
+            spool = spooled(settings.run_dir, stdin, anew=settings.resume == "never", told=told)
+            path = stack.enter_context(spool)
         yield path
 
 

@@ -59,7 +59,7 @@ def errors_as_exit_codes() -> Iterator[None]:
 def tell_error(error: BaseException, log: Log, *, job: str = "", command: str = "") -> int:
     """Say what happened; the exit code for it. `job`: to which of several; `command`: what goes on where it stopped."""
     error = first_of(error)
-    code, words = _code_of(error), str(error) or "stopped"
+    code, words = _code_of(error), str(error) or "stopped."
     if code == BUG:
         traceback.print_exception(error, file=sys.stderr)
         words = "this is a bug in batchrunner; nothing that was recorded is lost."

@@ -16,7 +16,7 @@ _SHOWN: tuple[Callable[[Command], Command], ...] = (
         "--progress",
         type=click.Choice(["auto", "bar", "log", "none"]),
         default="auto",
-        help="A bar, or a line a minute [auto: as there is somebody to see it]",
+        help="A bar, or a line a minute, as somebody sees it [auto]",
     ),
     click.option("--log-format", type=click.Choice(["text", "json"]), default="text", help="Of the lines [text]"),
     click.option("--log-file", type=click.Path(path_type=Path), metavar="PATH", help="Append every line to this file."),

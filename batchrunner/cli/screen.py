@@ -1,6 +1,6 @@
 """The last lines of a terminal, drawn again and again, with what is said meanwhile above them.
 
-No colours. Two codes only: up, and clear to the end of the line. With NO_COLOR there are none: one line is written over.
+No colours. Two codes only: up, and clear to the end of the line. With NO_COLOR none: one line is written over again.
 Lines that the terminal has wrapped, as it was made narrower, are counted as the rows that they take.
 """
 

@@ -66,6 +66,26 @@ def watching(style: Style, log: Log) -> Iterator[Show]:
             board.screen.leave()
 
 
+@contextmanager
+def counting(what: str, style: Style) -> Iterator[Callable[[int], None]]:
+    """For a reading that no event loop is beside: what it gets shows how many bytes there are, on a terminal."""
+    screen = Screen() if style == "bar" and can_draw() else None
+    shown_at = 0.0
+
+    def told(count: int) -> None:
+        nonlocal shown_at
+        now = time.monotonic()
+        if screen is not None and now - shown_at >= BAR_EVERY_SECONDS:
+            shown_at = now
+            screen.draw([f"{what}: {count / 1e6:,.1f} MB"])
+
+    try:
+        yield told
+    finally:
+        if screen is not None:
+            screen.draw([])
+
+
 async def _show(course: Course, reporter: Reporter, board: "_Board | None", name: str) -> None:
     try:
         while True:

@@ -110,13 +110,13 @@ def test_where_nobody_looks_a_run_is_one_line_and_where_lines_are_kept_they_come
 
 def test_errors_of_a_class_are_told_with_their_number_and_each_try_with_v(bench: Bench, simulate: Simulate) -> None:
     bench.write("in.jsonl", *({"prompt": f"{n} [[5xxx1]]"} for n in range(30)))
-    gateway = simulate("--latency", "0.1")
-    told = bench.run(*command(gateway, "--progress", "log", "--concurrency", 4, "-o", "a.jsonl")[1:])
+    job = ("--concurrency", 4, "--progress", "log")
+    told = bench.run(*command(simulate("--latency", "0.1"), *job, "-o", "a.jsonl")[1:])
     counts = [int(count) for count in re.findall(r"server_error x (\d+), the last: row \d+: 5\d\d: ", told.stderr)]
     assert sum(counts) == 30
     assert len(counts) <= 2
     assert "server_error: row" not in told.stderr
-    told = bench.run(*command(gateway, "-v", "--concurrency", 4, "-o", "b.jsonl")[1:])
+    told = bench.run(*command(simulate(), *job, "-v", "-o", "b.jsonl")[1:])
     assert len(re.findall(r"\d\d server_error: row \d+: 5\d\d: ", told.stderr)) == 30
 
 

@@ -1,22 +1,12 @@
 """batchrunner export: a run's rows as another file."""
 
 import sys
-from functools import partial as partially
 from pathlib import Path
 
-import anyio
 import click
-from anyio import to_thread
 
 from batchrunner.cli.exits import errors_as_exit_codes
-from batchrunner.cli.log import Level, Log
 from batchrunner.cli.manual import Manual
-from batchrunner.cli.terminal import say
-from batchrunner.cli.watching import watching
-from batchrunner.runner.conducting import conduct
-from batchrunner.runner.course import Course
-from batchrunner.runner.ending import CODE_OF_END, End
-from batchrunner.runner.exporting import Exported, export_run
 from batchrunner.runner.finding import find_run
 
 EXAMPLES = """\b
@@ -39,24 +29,6 @@ def export(of: Path, output: Path, *, partial: bool, overwrite: bool) -> None:
     RUN is the output's path, the run folder or the job file. Nothing is sent and the run is not disturbed.
     """
     with errors_as_exit_codes():
-        run_dir = find_run(of)
+        from batchrunner.cli.exporting import exported_to  # noqa: PLC0415 - heavy, and --help needs none of it
 
-        async def work(course: Course) -> Exported:
-            export = partially(export_run, run_dir, output, course, partial=partial, overwrite=overwrite)
-            return await to_thread.run_sync(export)
-
-        with watching("bar", Log(shown={Level.ERROR})) as show:
-            exported = anyio.run(conduct, work, partially(show, ""), None)
-        if exported.written is None:
-            say(
-                f"batchrunner: {exported.pending:,} units of {exported.output} are pending: finish the run, or take "
-                "what is there with --partial.",
-                err=True,
-            )
-            sys.exit(CODE_OF_END[End.PARKED])
-        say(_words(exported, output))
-
-
-def _words(exported: Exported, path: Path) -> str:
-    pending = f" ({exported.pending:,} are pending)" if exported.pending else ""
-    return f"{exported.written:,} rows{pending} in {path}"
+        sys.exit(exported_to(output, find_run(of), partial=partial, overwrite=overwrite))

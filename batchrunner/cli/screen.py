@@ -36,7 +36,8 @@ class Screen:
             columns = os.get_terminal_size(sys.stderr.fileno()).columns
         except OSError:
             columns = 0
-        return max(20, (columns or _FALLBACK_COLUMNS) - 1)
+        said = os.environ.get("COLUMNS", "")
+        return max(20, (columns or (int(said) if said.isdecimal() else 0) or _FALLBACK_COLUMNS) - 1)
 
     def draw(self, lines: Sequence[str]) -> None:
         """These lines in the place of those drawn before."""

@@ -51,6 +51,11 @@ class Live(msgspec.Struct, frozen=True, kw_only=True):
         used = [item for lane in self.lanes for item in lane.now_used.items()]
         return max(used, key=lambda item: item[1], default=None)
 
+    @property
+    def has_to_wait(self) -> bool:
+        """Whether a lane pauses, or has a daily limit: then the rate alone does not tell when all is done."""
+        return any(lane.paused_s is not None or any("/day" in name for name in lane.now_used) for lane in self.lanes)
+
 
 def line_of(live: Live) -> str:
     """All of it in a line, the most important first."""

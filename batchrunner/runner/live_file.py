@@ -4,6 +4,7 @@ It is a picture, no record: nothing is told by it that the store can tell, and n
 """
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,16 +13,15 @@ import msgspec
 from anyio import to_thread
 
 from batchrunner.report.live import Live
-from batchrunner.runner.gauge import Gauge
 
 _NAME = "live.json"
 _EVERY_SECONDS = 1.0
 
 
-async def keep_picture(run_dir: Path, gauge: Gauge) -> None:
+async def keep_picture(run_dir: Path, picture: Callable[[], Live]) -> None:
     """Until cancelled."""
     while True:
-        content = msgspec.json.encode(gauge.live())
+        content = msgspec.json.encode(picture())
         await to_thread.run_sync(_write, run_dir / _NAME, content)
         await anyio.sleep(_EVERY_SECONDS)
 

@@ -104,10 +104,10 @@ def _picture(run_dir: Path, about: About) -> Live | None:
 
 
 def _eta(pending: int, rates: Rates | None, live: Live | None) -> float | None:
-    """As whoever is at work sees it, with pauses and daily resets; else by the rate alone."""
+    """By the rate; where lanes pause, or have daily limits, as whoever is at work sees it."""
     if rates is None:
         return None
-    if live is not None and live.eta_s is not None and time.time() - live.at < FRESH_SECONDS:
+    if live is not None and live.has_to_wait and time.time() - live.at < FRESH_SECONDS:
         return live.eta_s
     return pending / rates.units_per_s if rates.units_per_s else None
 

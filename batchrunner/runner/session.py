@@ -223,7 +223,7 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
     async def _watched(self, loop: Loop, gauge: Gauge) -> Ending | None:
         """The loop, with what takes its picture beside it."""
         async with anyio.create_task_group() as beside:
-            beside.start_soon(keep_picture, self.folder.path, gauge)
+            beside.start_soon(keep_picture, self.folder.path, gauge.live)
             with self.course.asking(loop, gauge):
                 ending = await loop.run()
             beside.cancel_scope.cancel()

@@ -216,12 +216,12 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
             with closing(lanes):
                 async with transport:
                     loop = Loop(self._parts(transport, lanes, done))
-                    gauge = Gauge(loop, ended, self.prepared.asked, arms=len(self.prepared.arms))
-                    ending = await self._watched(loop, gauge)
+                    ending = await self._watched(loop, ended)
                     return loop.tally, lanes.uses(), ending
 
-    async def _watched(self, loop: Loop, gauge: Gauge) -> Ending | None:
-        """The loop, with what takes its picture beside it."""
+    async def _watched(self, loop: Loop, ended: int) -> Ending | None:
+        """The loop, with what takes its picture beside it; so many units had ended before."""
+        gauge = Gauge(loop, ended, self.prepared.asked, arms=len(self.prepared.arms))
         async with anyio.create_task_group() as beside:
             beside.start_soon(keep_picture, self.folder.path, gauge.live)
             with self.course.asking(loop, gauge):

@@ -83,13 +83,13 @@ class Bench:
             **options,
         )
 
-    def run(self, *arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: object, code: int = 0, **options: Any) -> subprocess.CompletedProcess[str]:
         """`batchrunner run ARGUMENTS` to its end, which must be this exit code."""
-        return self.call("run", *arguments, code=code)
+        return self.call("run", *arguments, code=code, **options)
 
-    def call(self, *arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+    def call(self, *arguments: object, code: int = 0, **options: Any) -> subprocess.CompletedProcess[str]:
         """`batchrunner ARGUMENTS` likewise."""
-        process = self.start(*arguments)
+        process = self.start(*arguments, **options)
         stdout, stderr = process.communicate(timeout=100)
         assert process.returncode == code, stdout + stderr
         return subprocess.CompletedProcess(process.args, code, stdout, stderr)

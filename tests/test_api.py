@@ -199,6 +199,7 @@ def test_a_run_that_ends_early_is_no_exception(bench: Bench, simulate: Simulate)
 
 
 BELONG_TO_THE_COMMAND_LINE = {"jobs", "param", "progress", "quiet", "json", "_m", "_o", "_q"}
+BELONG_TO_THE_COMMAND_LINE |= {"verbose", "_v", "log_file", "log_format"}
 
 
 def test_options_have_the_names_of_the_command_line() -> None:

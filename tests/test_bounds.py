@@ -11,7 +11,7 @@ def test_a_run_that_always_has_as_many_in_flight_as_it_may_says_so(
 ) -> None:
     gateway = simulate("--latency", "0.3", "--latency-spread", "0")
     bench.prompts(60)
-    told = bench.run("in.jsonl", "-m", "org/model", "--base-url", gateway.base_url, *options)
+    told = bench.run("in.jsonl", "-m", "org/model", "--base-url", gateway.base_url, "--progress", "log", *options)
     assert "bound by requests in flight" in told.stdout
     bound = bench.summary()["this_run"]["lanes"][0]["bound_by"]
     assert max(bound, key=bound.get) == "requests in flight"

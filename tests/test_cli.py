@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from batchrunner import __version__
 from batchrunner.cli.carrying import on_daily_limit
-from batchrunner.cli.progress import style_for
 from batchrunner.cli.types import Amount, Parameter, Seconds
+from batchrunner.cli.watching import style_for
 from batchrunner.job.schema import Job, RunTable
 from batchrunner.report.safe import safe_text
 
@@ -103,7 +103,7 @@ def test_quiet_says_nothing(bench: Bench) -> None:
 def test_the_summary_for_people_tells_this_run_from_all_runs(bench: Bench, simulate: Simulate) -> None:
     gateway = simulate("--completion-tokens", "10", "--completion-spread", "0")
     bench.write("in.jsonl", {"prompt": "a [[429x1]]"}, {"prompt": "b"}, {"prompt": "c"})
-    command = ("in.jsonl", "-m", "m/m", "--base-url", gateway.base_url)
+    command = ("in.jsonl", "-m", "m/m", "--base-url", gateway.base_url, "--progress", "log")
     first = bench.run(*command, "--limit", "1").stdout.splitlines()[0]
     assert re.fullmatch(r"1 of 1 answered; 2 tries in \d+\.\d s, 1 x 429, \d+ tokens", first)
     second = bench.run(*command).stdout.splitlines()[0]

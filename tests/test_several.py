@@ -20,7 +20,7 @@ def test_two_jobs_share_one_limit_and_work_at_the_same_time(bench: Bench, simula
     gateway = simulate("--rps", "20", "--latency", "0.05")
     for name in ("one", "two"):
         job(bench, gateway, name, 60, "[limits]", "requests_per_second = 20")
-    told = bench.run("one.toml", "two.toml")
+    told = bench.run("one.toml", "two.toml", "--progress", "log")
     assert gateway.ledger()["outcomes"] == {"ok": 120}
     for name in ("one", "two"):
         assert [row["response"] for row in bench.output(f"{name}.out.jsonl")] == [

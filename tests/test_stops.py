@@ -158,7 +158,7 @@ def test_an_unknown_model_is_asked_for_a_minute_and_the_reason_is_told_meanwhile
 ) -> None:
     gateway = simulate("--model", "known/model")
     bench.prompts(20)
-    told = bench.run("in.jsonl", "-m", "new/model", "--base-url", gateway.base_url, code=77)
+    told = bench.run("in.jsonl", "-m", "new/model", "--base-url", gateway.base_url, "--progress", "log", code=77)
     assert "404" in told.stderr
     assert "path of --base-url" in told.stdout
     assert 5 <= gateway.ledger()["arrivals"] <= 20

@@ -23,6 +23,7 @@ from batchrunner.api.options import Options, SomeJob
 from batchrunner.api.work import Finished, Progress, Work
 from batchrunner.errors import first_of
 from batchrunner.records import Outcome
+from batchrunner.runner.ending import StoppedError
 from batchrunner.runner.hooks import Accept, Answer, MakeRequest
 
 __all__ = [
@@ -125,7 +126,8 @@ class Runner:
             with anyio.CancelScope(shield=True):  # whoever is cancelled leaves, and that stops it in order
                 self._finished = await self._work.to_its_end(told=self._tell)
         except Exception as error:  # noqa: BLE001 - told to whoever goes through the outcomes, or leaves
-            self._error = first_of(error)
+            first = first_of(error)
+            self._error = None if isinstance(first, StoppedError) else first  # who left needs not be told
         finally:
             self._sender.close()
             self._has_ended.set()
@@ -160,6 +162,8 @@ def _to_its_end(work: Work) -> Finished:
 def _result(going: "Future[Finished]", *, interrupted: bool) -> Finished:
     try:
         finished = going.result()
+    except StoppedError as error:
+        raise KeyboardInterrupt(str(error)) from error
     except Exception as error:
         raise first_of(error) from error
     if interrupted:

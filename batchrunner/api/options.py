@@ -70,6 +70,7 @@ class Options(TypedDict, total=False):
     budget_cost: float
     budget_tokens: int
     now: bool
+    wait_lock: float
     attempts: int
     timeout: float
     max_outage: float
@@ -99,6 +100,7 @@ _SETTINGS = {
     "now": "ignore_resume_at",
     "max_outage": "max_outage_seconds",
     "grace": "grace_seconds",
+    "wait_lock": "wait_lock_seconds",
     **{name: name for name in ("part_rows", "overwrite", "allow_insecure_http", "limit", "resume", "on_drift")},
     **{name: name for name in ("output_format", "raw")},
 }

@@ -9,11 +9,11 @@ from anyio import to_thread
 
 from batchrunner.api.options import Options, SomeJob, job_of, path_of, settings_of
 from batchrunner.report.summary import Summary
+from batchrunner.runner.course import Course
 from batchrunner.runner.ending import End, Ending
 from batchrunner.runner.finding import find_run
 from batchrunner.runner.hooks import Tell
 from batchrunner.runner.keys import secrets_of
-from batchrunner.runner.loop import Loop
 from batchrunner.runner.open_files import check_open_files
 from batchrunner.runner.retrying import parse_condition
 from batchrunner.runner.session import run_job
@@ -56,8 +56,7 @@ class Work:
             find_run(self._settings.run_dir)
             conditions = tuple(map(parse_condition, retry))
             self._settings = msgspec.structs.replace(self._settings, retry=conditions, resume="must")
-        self._done_before = self._total = 0
-        self._loop: Loop | None = None
+        self._course: Course | None = None
         self._is_stopped = False
 
     async def to_its_end(self, told: Tell | None = None) -> Finished:
@@ -74,14 +73,15 @@ class Work:
     @property
     def progress(self) -> Progress | None:
         """How far it is; None before anything could be sent."""
-        if self._loop is None:
+        gauge = None if self._course is None else self._course.gauge
+        if gauge is None:
             return None
-        tally = self._loop.tally
+        tally = gauge.loop.tally
         return Progress(
-            total=self._total,
-            ended=self._done_before + tally.units,
+            total=gauge.total,
+            ended=gauge.done,
             failed=tally.failed,
-            in_flight=sum(asker.limiter.lane.in_flight for asker in self._loop.askers),
+            in_flight=sum(asker.limiter.lane.in_flight for asker in gauge.loop.askers),
             tries=tally.tries,
             tokens=tally.tokens,
         )
@@ -89,10 +89,10 @@ class Work:
     async def stop(self) -> None:
         """Send nothing more; the second time, don't wait for what is in flight either."""
         self._is_stopped = True
-        if self._loop is not None:
-            self._loop.stop(Ending(end=End.LEFT, message=End.LEFT.value))
+        if self._course is not None:
+            self._course.stop(Ending(end=End.LEFT, message=End.LEFT.value))
 
-    async def _watch(self, loop: Loop, done_before: int, total: int) -> None:
-        self._loop, self._done_before, self._total = loop, done_before, total
+    async def _watch(self, course: Course) -> None:
+        self._course = course
         if self._is_stopped:
             await self.stop()

@@ -7,6 +7,7 @@ import click
 
 from batchrunner import __version__
 
+_INTERRUPTED = 130
 _COMMANDS = {
     "run": "Take a file of prompts to a file of answers.",
     "status": "How a run stands, while it goes on and after it.",
@@ -28,7 +29,10 @@ class _LateGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - likewise
         if cmd_name not in _COMMANDS:
             return None
-        command: click.Command = getattr(importlib.import_module(f"batchrunner.cli.{cmd_name}"), cmd_name)
+        try:
+            command: click.Command = getattr(importlib.import_module(f"batchrunner.cli.{cmd_name}"), cmd_name)
+        except KeyboardInterrupt:
+            raise click.exceptions.Exit(_INTERRUPTED) from None
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - likewise

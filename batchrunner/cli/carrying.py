@@ -1,19 +1,25 @@
 """Carries out what `run` and `retry` were told: job, key and settings, the run itself, the summary."""
 
 import gc
+import os
+import shlex
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import anyio
 import msgspec
 
-from batchrunner.cli.progress import style_for, watch
-from batchrunner.cli.telling import tell, words_of_retry
+from batchrunner import __version__
+from batchrunner.cli.exits import tell_error
+from batchrunner.cli.log import Level, Log
+from batchrunner.cli.telling import Manner, tell, words_of_retry
 from batchrunner.cli.terminal import say
+from batchrunner.cli.watching import Style, counting, shown_with, style_for, watching
 from batchrunner.errors import InputError, StorageError, UsageError
 from batchrunner.job.load import load_job, with_options
 from batchrunner.job.schema import STANDARD_INPUT, Job, LimitsTable, RunTable
@@ -55,37 +61,65 @@ def carry_out(chosen: dict[str, Any], arguments: Iterable[str], retry: Retry | N
 
     `arguments` are what they came from: remembered, and told to people as the command that goes on.
     """
-    quiet, as_json = chosen["quiet"], chosen["as_json"]
+    with said(chosen) as (log, manner, style):
+        try:
+            return _carry_out(chosen, arguments, retry, log, manner, style)
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - told in the manner that was asked for
+            return tell_error(error, log, command=shlex.join(["batchrunner", *arguments]))
+
+
+def _carry_out(
+    chosen: dict[str, Any], arguments: Iterable[str], retry: Retry | None, log: Log, manner: Manner, style: Style
+) -> int:
     (named,) = chosen["jobs"]
     task = task_of(named, chosen, arguments)
     settings = task.settings if retry is None else _to_retry(task.settings, retry)
     with (
-        _spool(task.job, settings, fresh=retry is None) as spool,
+        _spool(task.job, settings, style, fresh=retry is None) as spool,
         gateway_of(task.job, simulate=chosen["simulate"]) as with_gateway,
+        watching(style, log) as show,
     ):
         asked = with_options(with_gateway, {"": {"input": spool and str(spool)}})
         settings = msgspec.structs.replace(settings, spool=spool)
-        watching = partial(watch, style_for(chosen["progress"], quiet=quiet))
         collect_garbage_seldom()
-        result = anyio.run(partial(run_job, asked, settings, key=task.key, watch=watching))
+        result = anyio.run(partial(run_job, asked, settings, key=task.key, watch=partial(show, "")))
     summary = kept_summary(task.job, result)
-    if as_json and not say(msgspec.json.encode(summary).decode()):
+    if manner.as_json and not say(msgspec.json.encode(summary).decode()):
         raise StorageError("The summary can't be written to stdout; it stands beside the output.")
-    if not quiet:
-        if retry is not None:
-            say(words_of_retry(result), err=as_json or settings.to_stdout)
-        tell(summary, settings, err=as_json or settings.to_stdout)
+    if retry is not None and not manner.quiet:
+        say(words_of_retry(result), err=manner.as_json or settings.to_stdout)
+    tell(summary, settings, log, manner)
     return summary.exit_code
 
 
 @contextmanager
-def _spool(job: Job, settings: Settings, *, fresh: bool) -> Iterator[Path | None]:
+def said(chosen: dict[str, Any]) -> Iterator[tuple[Log, Manner, Style]]:
+    """The log, and how a run is shown while it goes on and when it has ended."""
+    quiet, asked = chosen["quiet"], chosen["progress"]
+    style = style_for(asked, quiet=quiet)
+    shown = shown_with(style, quiet=quiet, verbose=chosen["verbose"])
+    log = Log(shown=shown, as_json=chosen["log_format"] == "json", path=chosen["log_file"])
+    try:
+        command = shlex.join(["batchrunner", *sys.argv[1:]])
+        log.tell(Level.RECORD, "begin", f"process {os.getpid()}, batchrunner {__version__}: {command}")
+        brief = style == "none" and asked == "auto"
+        yield log, Manner(quiet=quiet, brief=brief, as_json=chosen["as_json"]), style
+    finally:
+        log.close()
+
+
+@contextmanager
+def _spool(job: Job, settings: Settings, style: Style, *, fresh: bool) -> Iterator[Path | None]:
     """The file that standard input is spooled to, where that is the input; without `fresh` an earlier run's."""
     if job.input != STANDARD_INPUT:
         yield None
         return
-    stdin = sys.stdin.buffer if fresh and sys.stdin is not None and not sys.stdin.isatty() else None
-    with spooled(settings.run_dir, stdin, anew=settings.resume == "never") as path:
+    has_stdin = fresh and sys.stdin is not None and not sys.stdin.isatty()
+    stdin = cast("BufferedReader", sys.stdin.buffer) if has_stdin else None
+    with ExitStack() as stack:
+        with counting("reading standard input", style) as told:
+            spool = spooled(settings.run_dir, stdin, anew=settings.resume == "never", told=told)
+            path = stack.enter_context(spool)
         yield path
 
 
@@ -178,6 +212,7 @@ def _settings(job: Job, chosen: dict[str, Any], *, simulate: bool) -> Settings:
         on_drift=chosen["on_drift"],
         max_failed=chosen["max_failed"],
         grace_seconds=chosen["grace"],
+        wait_lock_seconds=chosen["wait_lock"],
     )
 
 

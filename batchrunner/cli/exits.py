@@ -1,13 +1,15 @@
 """The one place where endings and errors become exit codes and words on stderr."""
 
+import signal
 import sys
 import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 import click
 
-from batchrunner.cli.terminal import say
+from batchrunner.cli.log import Level, Log
 from batchrunner.errors import (
     BatchrunnerError,
     InputError,
@@ -17,8 +19,7 @@ from batchrunner.errors import (
     UsageError,
     first_of,
 )
-from batchrunner.report.safe import safe_text
-from batchrunner.runner.ending import CODE_OF_END, End
+from batchrunner.runner.ending import CODE_OF_END, End, StoppedError
 
 BUG = 70
 
@@ -39,28 +40,46 @@ def code_of_several(codes: Iterable[int]) -> int:
     return min(codes, key=_FIRST_OF_SEVERAL.index)
 
 
+class _TerminatedError(KeyboardInterrupt):
+    """SIGTERM came where nobody listens for it: as if it were SIGINT, but for the code."""
+
+
 @contextmanager
 def errors_as_exit_codes() -> Iterator[None]:
     """Around a command: every error becomes its words and its code, a bug a traceback without local values."""
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         yield
     except (click.ClickException, click.exceptions.Exit):
         raise
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the border: nothing is swallowed, all is told
-        sys.exit(tell_error(error))
+        sys.exit(tell_error(error, Log(shown={Level.ERROR})))
 
 
-def tell_error(error: BaseException, name: str = "batchrunner") -> int:
-    """Say what happened; the exit code for it. `name`: to whom."""
+def tell_error(error: BaseException, log: Log, *, job: str = "", command: str = "") -> int:
+    """Say what happened; the exit code for it. `job`: to which of several; `command`: what goes on where it stopped."""
     error = first_of(error)
+    code, words = _code_of(error), str(error) or "stopped."
+    if code == BUG:
+        traceback.print_exception(error, file=sys.stderr)
+        words = "this is a bug in batchrunner; nothing that was recorded is lost."
+    if command and code in (CODE_OF_END[End.PARKED], CODE_OF_END[End.INTERRUPTED], CODE_OF_END[End.TERMINATED]):
+        words = f"{words} Go on with: {command}"
+    log.tell(Level.ERROR, "error", words, job, exit_code=code)
+    return code
+
+
+def _code_of(error: BaseException) -> int:
     match error:
+        case _TerminatedError():
+            return CODE_OF_END[End.TERMINATED]
         case KeyboardInterrupt():
-            say("batchrunner: stopped", err=True)
             return CODE_OF_END[End.INTERRUPTED]
-        case BatchrunnerError():
-            say(f"{name}: {safe_text(str(error), 2000)}", err=True)
-            return CODE_OF_ERROR[type(error)]
+        case StoppedError():
+            return CODE_OF_END[error.ending.end]
         case _:
-            traceback.print_exception(error, file=sys.stderr)
-            say("batchrunner: this is a bug in batchrunner; nothing that was recorded is lost.", err=True)
-            return BUG
+            return next((code for kind, code in CODE_OF_ERROR.items() if type(error) is kind), BUG)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a signal handler's own signature
+    raise _TerminatedError

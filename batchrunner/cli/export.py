@@ -8,10 +8,6 @@ import click
 from batchrunner.cli.exits import errors_as_exit_codes
 from batchrunner.cli.manual import Manual
 from batchrunner.cli.options import OUTPUT_FORMAT
-from batchrunner.cli.terminal import say
-from batchrunner.job.schema import STANDARD_OUTPUT
-from batchrunner.runner.ending import CODE_OF_END, End
-from batchrunner.runner.exporting import Exported, export_run
 from batchrunner.runner.finding import find_run
 from batchrunner.sink import OutputFormat
 
@@ -42,18 +38,7 @@ def export(of: Path, output: Path, *, partial: bool, overwrite: bool, output_for
     RUN is the output's path, the run folder or the job file. Nothing is sent and the run is not disturbed.
     """
     with errors_as_exit_codes():
-        exported = export_run(find_run(of), output, partial=partial, overwrite=overwrite, output_format=output_format)
-        if exported.written is None:
-            say(
-                f"batchrunner: {exported.pending:,} units of {exported.output} are pending: finish the run, or take "
-                "what is there with --partial.",
-                err=True,
-            )
-            sys.exit(CODE_OF_END[End.PARKED])
-        say(_words(exported, output), err=str(output) == STANDARD_OUTPUT)
+        from batchrunner.cli.exporting import exported_to  # noqa: PLC0415 - heavy, and --help needs none of it
 
-
-def _words(exported: Exported, path: Path) -> str:
-    pending = f" ({exported.pending:,} are pending)" if exported.pending else ""
-    where = "on stdout" if str(path) == STANDARD_OUTPUT else f"in {path}"
-    return f"{exported.written:,} rows{pending} {where}"
+        code = exported_to(output, find_run(of), partial=partial, overwrite=overwrite, output_format=output_format)
+        sys.exit(code)

@@ -1,6 +1,6 @@
 """The argument and options of `run`, in the order of its help."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,19 @@ OUTPUT_FORMAT: Callable[[Command], Command] = click.option(
     type=click.Choice(["native", "openai-batch"]),
     default="native",
     help="Rows as they are, or lines of the OpenAI Batch API [native]",
+)
+_SHOWN: tuple[Callable[[Command], Command], ...] = (
+    click.option(
+        "--progress",
+        type=click.Choice(["auto", "bar", "log", "none"]),
+        default="auto",
+        help="A bar, or a line a minute, as somebody sees it [auto]",
+    ),
+    click.option("--log-format", type=click.Choice(["text", "json"]), default="text", help="Of the lines [text]"),
+    click.option("--log-file", type=click.Path(path_type=Path), metavar="PATH", help="Append every line to this file."),
+    click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors."),
+    click.option("-v", "--verbose", is_flag=True, help="Say also each failed try, and what lanes decide."),
+    click.option("--json", "as_json", is_flag=True, help="The summary as one JSON object, alone on stdout."),
 )
 _OPTIONS: tuple[Callable[[Command], Command], ...] = (
     click.argument(
@@ -108,9 +121,10 @@ _OPTIONS: tuple[Callable[[Command], Command], ...] = (
         default="stop",
         help="When the job asks other things than its earlier run [stop]",
     ),
-    click.option("--progress", type=click.Choice(["auto", "bar", "log", "none"]), default="auto", help="[auto]"),
-    click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors."),
-    click.option("--json", "as_json", is_flag=True, help="The summary as one JSON object, alone on stdout."),
+    click.option(
+        "--wait-lock", type=Seconds(), default="0", metavar="SECONDS", help="For another run of this output to end [0]"
+    ),
+    *_SHOWN,
     click.option(
         "--simulate", is_flag=True, help="Talk to a simulated gateway with the job's limits: no key, no cost."
     ),
@@ -119,6 +133,15 @@ _OPTIONS: tuple[Callable[[Command], Command], ...] = (
 
 def run_options(command: Command) -> Command:
     """Give the command all of them."""
-    for option in reversed(_OPTIONS):
+    return _with(_OPTIONS, command)
+
+
+def shown_options(command: Command) -> Command:
+    """Give the command those that say how it is shown."""
+    return _with(_SHOWN, command)
+
+
+def _with(options: Sequence[Callable[[Command], Command]], command: Command) -> Command:
+    for option in reversed(options):
         command = option(command)
     return command

@@ -9,6 +9,7 @@ import click
 
 from batchrunner.cli.exits import errors_as_exit_codes
 from batchrunner.cli.manual import Manual
+from batchrunner.cli.options import shown_options
 from batchrunner.cli.run import run
 from batchrunner.errors import InputError
 from batchrunner.runner.about import About, about_known_run
@@ -30,9 +31,7 @@ asked, too. What a unit had cost before stays counted.
 @click.command(cls=Manual, epilog=EXAMPLES, context_settings={"max_content_width": 110})
 @click.argument("of", metavar="RUN", type=click.Path(path_type=Path, readable=False))
 @click.option("--where", multiple=True, metavar="FIELD=VALUE", help="Only failed rows like this, or != . Repeatable.")
-@click.option("--progress", type=click.Choice(["auto", "bar", "log", "none"]), default="auto", help="[auto]")
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
-@click.option("--json", "as_json", is_flag=True, help="The summary as one JSON object, alone on stdout.")
+@shown_options
 def retry(of: Path, where: tuple[str, ...], **shown: Any) -> None:
     """Ask the failed units of RUN again: all, or those whose output row matches every --where.
 

@@ -13,16 +13,18 @@ from typing import Any
 import anyio
 import msgspec
 
-from batchrunner.cli.carrying import Task, collect_garbage_seldom, task_of
+from batchrunner.cli.carrying import Task, collect_garbage_seldom, said, task_of
 from batchrunner.cli.exits import code_of_several, tell_error
-from batchrunner.cli.progress import style_for, watching_several
-from batchrunner.cli.telling import tell
+from batchrunner.cli.log import Log
+from batchrunner.cli.telling import Manner, tell
 from batchrunner.cli.terminal import say
+from batchrunner.cli.watching import Show, Style, watching
 from batchrunner.errors import StorageError, UsageError
 from batchrunner.job.schema import STANDARD_INPUT, Job
 from batchrunner.report.safe import safe_text
 from batchrunner.report.summary import Summary
-from batchrunner.runner.session import Watch, run_job
+from batchrunner.runner.conducting import Watch
+from batchrunner.runner.session import run_job
 from batchrunner.runner.signals import Signals
 from batchrunner.runner.simulated import gateway_of
 from batchrunner.runner.summing import kept_summary
@@ -46,26 +48,50 @@ class Together(msgspec.Struct, frozen=True, kw_only=True):
     jobs: list[End]
 
 
+class Ends(dict[str, End]):
+    """How the jobs ended, by name."""
+
+    def __init__(self, log: Log) -> None:
+        super().__init__()
+        self._log = log
+
+    def by(self, error: BaseException, name: str) -> None:
+        """This one ended with an error, which is told."""
+        code = tell_error(error, self._log, job=name)
+        self[name] = End(job=name, exit_code=code, error=str(error) or type(error).__name__)
+
+
 def carry_out_all(chosen: dict[str, Any], arguments: Mapping[str, list[str]]) -> int:
     """Run the jobs of these parameters of `run` to their ends; the exit code. `arguments` are those of each job."""
+    with said(chosen) as (log, manner, style):
+        try:
+            return _carry_out_all(chosen, arguments, log, manner, style)
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - told in the manner that was asked for
+            return tell_error(error, log)
+
+
+def _carry_out_all(
+    chosen: dict[str, Any], arguments: Mapping[str, list[str]], log: Log, manner: Manner, style: Style
+) -> int:
     _check_options(chosen)
-    quiet, as_json = chosen["quiet"], chosen["as_json"]
-    ends: dict[str, End] = {}
+    ends = Ends(log)
     tasks = _tasks(chosen, arguments, ends)
     _check_outputs(tasks)
     with ExitStack() as stack:
         asked = _asked(tasks, stack, ends, simulate=chosen["simulate"])
         collect_garbage_seldom()
-        with watching_several(style_for(chosen["progress"], quiet=quiet)) as show:
+        with watching(style, log) as show:
             anyio.run(_run_all, tasks, asked, show, ends)
     together = Together(
         exit_code=code_of_several(end.exit_code for end in ends.values()), jobs=[ends[name] for name in arguments]
     )
-    if as_json and not say(msgspec.json.encode(together).decode()):
+    if manner.as_json and not say(msgspec.json.encode(together).decode()):
         raise StorageError("The summary can't be written to stdout; each stands beside its output.")
-    if not quiet:
-        for end in together.jobs:
-            _tell(end, tasks.get(end.job), err=as_json)
+    for end in together.jobs:
+        if end.summary is not None:
+            tell(end.summary, tasks[end.job].settings, log, manner, job=end.job)
+        elif not manner.quiet:
+            say(f"{safe_text(end.job)}: exit code {end.exit_code}, see above", err=manner.as_json)
     return together.exit_code
 
 
@@ -81,14 +107,14 @@ def _check_options(chosen: dict[str, Any]) -> None:
         raise UsageError(f"{twice} is named twice: name each job once.")
 
 
-def _tasks(chosen: dict[str, Any], arguments: Mapping[str, list[str]], ends: dict[str, End]) -> dict[str, Task]:
+def _tasks(chosen: dict[str, Any], arguments: Mapping[str, list[str]], ends: Ends) -> dict[str, Task]:
     """The jobs that can be run, by name; the others have ended with that."""
     tasks: dict[str, Task] = {}
     for name, own in arguments.items():
         try:
             tasks[name] = _task(name, chosen, own)
         except Exception as error:  # noqa: BLE001 - told, and it is this job's alone
-            _ended_by(error, name, ends)
+            ends.by(error, name)
     return tasks
 
 
@@ -109,18 +135,18 @@ def _check_outputs(tasks: Mapping[str, Task]) -> None:
         seen[output] = name
 
 
-def _asked(tasks: Mapping[str, Task], stack: ExitStack, ends: dict[str, End], *, simulate: bool) -> dict[str, Job]:
+def _asked(tasks: Mapping[str, Task], stack: ExitStack, ends: Ends, *, simulate: bool) -> dict[str, Job]:
     """The jobs with their gateways."""
     asked: dict[str, Job] = {}
     for name, task in tasks.items():
         try:
             asked[name] = stack.enter_context(gateway_of(task.job, simulate=simulate))
         except Exception as error:  # noqa: BLE001 - as above
-            _ended_by(error, name, ends)
+            ends.by(error, name)
     return asked
 
 
-async def _run_all(tasks: Mapping[str, Task], asked: Mapping[str, Job], show: Any, ends: dict[str, End]) -> None:
+async def _run_all(tasks: Mapping[str, Task], asked: Mapping[str, Job], show: Show, ends: Ends) -> None:
     signals = Signals()
     async with anyio.create_task_group() as listening:
         listening.start_soon(signals.listen)
@@ -130,23 +156,11 @@ async def _run_all(tasks: Mapping[str, Task], asked: Mapping[str, Job], show: An
         listening.cancel_scope.cancel()
 
 
-async def _run_one(name: str, task: Task, asked: Job, watch: Watch, signals: Signals, ends: dict[str, End]) -> None:
+async def _run_one(name: str, task: Task, asked: Job, watch: Watch, signals: Signals, ends: Ends) -> None:
     """One job to its end, which is told when it comes early: by an error."""
     try:
         result = await run_job(asked, task.settings, key=task.key, watch=watch, signals=signals)
         summary = kept_summary(task.job, result)
         ends[name] = End(job=name, exit_code=summary.exit_code, summary=summary)
     except Exception as error:  # noqa: BLE001 - as above
-        _ended_by(error, name, ends)
-
-
-def _ended_by(error: Exception, name: str, ends: dict[str, End]) -> None:
-    ends[name] = End(job=name, exit_code=tell_error(error, safe_text(name)), error=str(error) or type(error).__name__)
-
-
-def _tell(end: End, task: Task | None, *, err: bool) -> None:
-    if end.summary is None or task is None:
-        say(f"{safe_text(end.job)}: exit code {end.exit_code}, see above", err=err)
-        return
-    say(f"{safe_text(end.job)}:", err=err)
-    tell(end.summary, task.settings, err=err)
+        ends.by(error, name)

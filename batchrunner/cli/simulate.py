@@ -14,6 +14,7 @@ import anyio
 import click
 
 from batchrunner.cli.manual import Manual
+from batchrunner.cli.terminal import say
 from batchrunner.cli.types import FAULTS, FAULTS_OF_STREAMS, Amount, FaultShare, Span, Statuses
 from batchrunner.runner.open_files import allow_many_files
 
@@ -164,7 +165,8 @@ async def _serve(setup: "Setup", *, host: str, port: int, wall: Callable[[], flo
 
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with serve(setup, host=host, port=port, wall=wall) as gateway, anyio.create_task_group() as tasks:
-            click.echo(f"listening on {gateway.base_url}")
+            if not say(f"listening on {gateway.base_url}"):  # whoever started it has gone
+                return
             if until_stdin_closes:
                 tasks.start_soon(_cancel_when_stdin_closes, tasks.cancel_scope)
             async for _ in signals:

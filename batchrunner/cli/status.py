@@ -1,7 +1,6 @@
 """batchrunner status: how a run stands."""
 
 from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
 
 import click
@@ -11,6 +10,8 @@ from batchrunner.cli.exits import errors_as_exit_codes
 from batchrunner.cli.manual import Manual
 from batchrunner.cli.terminal import say
 from batchrunner.errors import StorageError
+from batchrunner.report.bounds import words_of
+from batchrunner.report.live import Live, clock, lines_of_lanes
 from batchrunner.report.safe import safe_text
 from batchrunner.report.summary import words_of_cost
 from batchrunner.runner.finding import find_run
@@ -44,8 +45,10 @@ def _lines(found: Status) -> Iterator[str]:
     yield safe_text(f"{found.output}: {_state(found)}", 600)
     yield _units(found)
     if found.rates is not None:
-        eta = "-" if found.eta_s is None else str(timedelta(seconds=round(found.eta_s)))
-        yield f"{found.rates.units_per_s:.1f} units/s, {found.rates.tokens_per_s:,.0f} tokens/s; ETA {eta}"
+        rates = f"{found.rates.units_per_s:.1f} units/s, {found.rates.tokens_per_s:,.0f} tokens/s"
+        yield f"{rates}; ETA {clock(found.eta_s)}"
+    if found.live is not None:
+        yield from (safe_text(words, 600) for words in _live_lines(found.live, going_on=found.rates is not None))
     yield f"{found.tries:,} tries; failed ones: {_counts(found.failed_tries_by_kind) or 'none'}"
     several = len({used.model for used in found.usage_by_model_and_day}) > 1
     for day, used in found.usage_by_day.items():
@@ -59,6 +62,16 @@ def _lines(found: Status) -> Iterator[str]:
         yield f"{found.in_doubt:,} in doubt, in flight when a run was cut off"
     if found.resume_at:
         yield f"come back at {found.resume_at}"
+
+
+def _live_lines(live: Live, *, going_on: bool) -> Iterator[str]:
+    """What whoever works, or worked last, knows of the lanes. What bound them is worth telling afterwards, too."""
+    if not going_on:
+        told = [(lane.lane, words_of(lane.use)) for lane in live.lanes]
+        yield from (f"{lane}: {words}" for lane, words in told if words)
+        return
+    yield from lines_of_lanes(live)
+    yield from (words for words in (live.stopping, live.left) if words)
 
 
 def _state(found: Status) -> str:

@@ -10,6 +10,8 @@ def say(text: str, *, err: bool = False) -> bool:
     """A line on stdout or stderr; False where it can't be written. Then nothing more is tried on that stream."""
     try:
         click.echo(text, err=err)
+    except UnicodeEncodeError:  # a locale that knows few signs
+        return say(text.encode("ascii", "backslashreplace").decode(), err=err)
     except OSError:
         silence(err=err)
         return False

@@ -25,8 +25,9 @@ _PARAMETERS = frozenset(("max_tokens", "max_completion_tokens", "temperature", "
 _PLACES = frozenset(
     ("overwrite", "part_rows", "run_dir", "state_dir", "api_key_file", "ca_bundle", "allow_insecure_http")
 )
-_GOING_ON = frozenset(("now", "max_outage", "max_failed", "grace", "limit", "resume", "on_drift"))
-OPTIONS_ONLY = _PLACES | _GOING_ON | {"output_format", "raw", "progress", "quiet", "json", "simulate"}
+_SHOWN = frozenset(("progress", "log_format", "log_file", "quiet", "verbose", "json"))
+_GOING_ON = frozenset(("wait_lock", "now", "max_outage", "max_failed", "grace", "limit", "resume", "on_drift"))
+OPTIONS_ONLY = _PLACES | _GOING_ON | _SHOWN | {"output_format", "raw", "simulate"}
 _EXPECTED = {
     "int": "a whole number",
     "float": "a number",

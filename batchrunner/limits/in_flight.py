@@ -65,6 +65,11 @@ class InFlight:
         """How many of them were taken before that."""
         return next((n for n, lease in enumerate(self._leases) if lease.taken_at >= instant), len(self._leases))
 
+    def longest(self, now: float) -> float:
+        """Seconds for which the first of them has been out."""
+        first = next(iter(self._leases), None)
+        return 0.0 if first is None else now - first.taken_at
+
     def first_since(self, began: float) -> float:
         """When the first try was taken of those out that were taken since then; infinity where none was."""
         first = _FOREVER

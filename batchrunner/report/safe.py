@@ -9,3 +9,8 @@ def safe_text(text: str, longest: int = 200) -> str:
     """Control and direction characters as visible escapes, cut to `longest` characters."""
     shown = _UNSAFE.sub(lambda found: found[0].encode("unicode_escape", "surrogatepass").decode(), text)
     return shown if len(shown) <= longest else shown[: longest - 1] + "…"
+
+
+def safe_json(text: str) -> str:
+    """The same JSON, with these characters escaped as JSON has it: they stand within its strings only."""
+    return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

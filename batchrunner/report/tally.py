@@ -1,14 +1,28 @@
 """What this process has seen recorded so far, as one small fold: for the progress line and the summary."""
 
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass, field
 
+import msgspec
+
 from batchrunner.records import Kind, Outcome, Try
+
+_REMEMBERED = 256
+
+
+class Trouble(msgspec.Struct, frozen=True, kw_only=True):
+    """A try that failed, or a unit that failed before it was asked: its number, and what went wrong."""
+
+    number: int
+    kind: str
+    status: int | None
+    message: str
 
 
 @dataclass(slots=True)
 class Tally:
-    """Counts since this process began; what earlier ones did is in the store."""
+    """Counts since this process began; what earlier ones did is in the store. `failures`, by kind, are failed tries and
+    units that could not be asked; the last of them are in `latest`. `costs`: of all tries but `tries_without_cost`."""
 
     ok: int = 0
     failed: int = 0
@@ -17,6 +31,7 @@ class Tally:
     costs: float = 0.0
     tries_without_cost: int = 0
     failures: Counter[str] = field(default_factory=Counter)
+    latest: deque[Trouble] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
 
     @property
     def units(self) -> int:
@@ -28,12 +43,13 @@ class Tally:
         """Tries answered 429."""
         return sum(self.failures[kind] for kind in (Kind.RATE_LIMITED, Kind.CONCURRENCY, Kind.DAILY_LIMIT))
 
-    def add(self, tried: Try | None, outcome: Outcome | None) -> None:
-        """Fold one recorded entry in."""
+    def add(self, tried: Try | None, outcome: Outcome | None, unit: int | None) -> None:
+        """Fold one recorded entry in; `unit`: the number of the one that ended."""
         if tried is not None:
             self.tries += 1
             if tried.failure is not None:
-                self.failures[tried.failure.kind] += 1
+                what = tried.failure
+                self._note(tried.number, what.kind, what.status, what.message)
             if tried.cost is None:
                 self.tries_without_cost += 1
             else:
@@ -46,3 +62,14 @@ class Tally:
             self.ok += 1
         else:
             self.failed += 1
+            if tried is None:
+                self._note(
+                    outcome.row if unit is None else unit,
+                    outcome.error.kind,
+                    outcome.error.status,
+                    outcome.error.message,
+                )
+
+    def _note(self, number: int, kind: str, status: int | None, message: str) -> None:
+        self.failures[kind] += 1
+        self.latest.append(Trouble(number=number, kind=kind, status=status, message=message))

@@ -54,7 +54,8 @@ class Asker:
     """One lane at work. `record` takes each try and outcome; `admitted` is told of each lease; `others_wait`: whether
     there are units that were never sent; `purse`: what units pay from.
 
-    `stopped` says why the lane asks no more, `trouble` why it paused last."""
+    `stopped` says why the lane asks no more, `trouble` why it paused last, `napping` until when units wait to be asked
+    again (the lane's clock)."""
 
     def __init__(
         self,
@@ -71,7 +72,7 @@ class Asker:
         self.opened = opened
         self.limiter = opened.limiter
         opened.quota_gone = self._quota_gone
-        self.napping: set[int] = set()
+        self.napping: dict[int, float] = {}
         self.stopped: Ending | None = None
         self.trouble: str | None = None
         self._transport = transport
@@ -130,11 +131,11 @@ class Asker:
             await self._record_rejected(request, result_of(state))
 
         async def nap(seconds: float) -> None:
-            self.napping.add(request.number)
+            self.napping[request.number] = self.limiter.clock() + seconds
             try:
                 await self.limiter.nap(seconds)
             finally:
-                self.napping.discard(request.number)
+                del self.napping[request.number]
 
         retrying = AsyncRetrying(
             sleep=nap,
@@ -240,13 +241,13 @@ class Asker:
 
     async def _stand_aside(self, request: Request) -> None:
         """Let a unit that was not turned away yet be the next probe; back when one has passed, or none is left."""
-        self.napping.add(request.number)
+        self.napping[request.number] = self.limiter.clock() + _ASIDE_SECONDS
         self._admitted()
         try:
             while self.limiter.lane.pause.step and self._others_wait():
                 await self.limiter.nap(_ASIDE_SECONDS)
         finally:
-            self.napping.discard(request.number)
+            del self.napping[request.number]
 
     def _told_gone(self, came: Came, lease: Lease) -> None:
         """The gateway refuses for a daily quota, or seems to: until its reset, or as long as it says itself."""

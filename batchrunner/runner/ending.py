@@ -5,6 +5,8 @@ from enum import StrEnum
 
 import msgspec
 
+from batchrunner.errors import BatchrunnerError
+
 
 class End(StrEnum):
     """The ways a run ends that are no bug and no error of batchrunner's own files."""
@@ -58,6 +60,14 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
     end: End
     message: str
     resume_at: float | None = None
+
+
+class StoppedError(BatchrunnerError):
+    """The run was stopped outside of its loop, where nothing is in flight."""
+
+    def __init__(self, ending: Ending, doing: str) -> None:
+        super().__init__(f"{ending.message} while {doing or 'nothing had begun'}.")
+        self.ending = ending
 
 
 def first_in_order(endings: Sequence[Ending]) -> Ending | None:

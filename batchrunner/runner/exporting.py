@@ -13,6 +13,7 @@ from batchrunner.errors import StorageError, UsageError
 from batchrunner.job.schema import STANDARD_OUTPUT
 from batchrunner.runner.about import About, about_known_run
 from batchrunner.runner.columns import columns_in
+from batchrunner.runner.course import Course
 from batchrunner.runner.published import outcomes
 from batchrunner.runner.writing import Rows, write_file
 from batchrunner.sink import OutputFormat, prepare_output, standard_output, write_lines
@@ -32,17 +33,44 @@ class Exported(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def export_run(
-    run_dir: Path, path: Path, *, partial: bool, overwrite: bool, output_format: OutputFormat = "native"
+    run_dir: Path,
+    path: Path,
+    course: Course,
+    *,
+    partial: bool,
+    overwrite: bool,
+    output_format: OutputFormat = "native",
 ) -> Exported:
     """Write the rows of the units that have ended to `path` (`-`: standard output); without `partial` only if all have.
+    `course` hears how far it is.
 
     UsageError for a path that can't be written to; StorageError where reading or writing fails.
     """
     target = _Target(path=path, overwrite=overwrite, output_format=output_format)
-    if not target.is_stdout:
-        return read_store(run_dir, lambda store: _export(store, run_dir, target, partial=partial))
-    with _spool() as spool:  # a run that begins meanwhile makes us read anew, and what was printed can't be taken back
-        exported = read_store(run_dir, lambda store: _export(store, run_dir, target, partial=partial, spool=spool))
+    with course.doing("reading the run"):
+        if not target.is_stdout:
+            return read_store(run_dir, lambda store: _export(store, run_dir, target, course, partial=partial))
+        return _printed(run_dir, target, course, partial=partial)
+
+
+class _Target(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the rows go, and how."""
+
+    path: Path
+    overwrite: bool
+    output_format: OutputFormat
+
+    @property
+    def is_stdout(self) -> bool:
+        return str(self.path) == STANDARD_OUTPUT
+
+
+def _printed(run_dir: Path, target: _Target, course: Course, *, partial: bool) -> Exported:
+    """By way of a file: a run that begins meanwhile makes us read anew, and what was printed can't be taken back."""
+    with _spool() as spool:
+        exported = read_store(
+            run_dir, lambda store: _export(store, run_dir, target, course, partial=partial, spool=spool)
+        )
         spool.seek(0)
         with standard_output() as stdout:
             shutil.copyfileobj(spool, stdout, BUFFER_BYTES)
@@ -58,19 +86,9 @@ def _spool() -> Iterator[BinaryIO]:
         raise StorageError(f"The rows can't be kept in {tempfile.gettempdir()}: {reason(error)}.") from error
 
 
-class _Target(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the rows go, and how."""
-
-    path: Path
-    overwrite: bool
-    output_format: OutputFormat
-
-    @property
-    def is_stdout(self) -> bool:
-        return str(self.path) == STANDARD_OUTPUT
-
-
-def _export(store: Reader, run_dir: Path, target: _Target, *, partial: bool, spool: BinaryIO | None = None) -> Exported:
+def _export(
+    store: Reader, run_dir: Path, target: _Target, course: Course, *, partial: bool, spool: BinaryIO | None = None
+) -> Exported:
     about = about_known_run(store.fact)
     _check(target, about)
     if about.sample is not None:
@@ -80,7 +98,13 @@ def _export(store: Reader, run_dir: Path, target: _Target, *, partial: bool, spo
     pending = about.units - ended
     if pending and not partial:
         return Exported(written=None, pending=pending, output=about.output)
-    _write(target, columns_in(store.fact), lambda: outcomes(store, run_dir, about.total), spool)
+    with course.doing("writing the rows", ended):
+        _write(
+            target,
+            columns_in(store.fact),
+            lambda: course.counted(outcomes(store, run_dir, about.total)),
+            spool,
+        )
     return Exported(written=ended, pending=pending, output=about.output)
 
 

@@ -1,10 +1,11 @@
 """The output of a run that has ended, in one file or on standard output: a fold of its store."""
 
-from functools import partial
+from collections.abc import Iterator
 
 from batchrunner.errors import UsageError
 from batchrunner.job.schema import Job
 from batchrunner.runner.columns import columns_in
+from batchrunner.runner.course import Course
 from batchrunner.runner.folder import RunFolder
 from batchrunner.runner.published import outcomes
 from batchrunner.runner.settings import Settings
@@ -40,10 +41,13 @@ def check_errors_file(folder: RunFolder, settings: Settings) -> None:
         raise UsageError(f"{beside} exists and is not of this run; name another --output, or say --overwrite.")
 
 
-def write_run(folder: RunFolder, total: int, settings: Settings, words: str) -> None:
+def write_run(folder: RunFolder, total: int, settings: Settings, words: str, course: Course) -> None:
     """Write the output, unless it stands there as it was written; on standard output always. `words` tell it from
-    another with as many rows."""
-    rows = partial(outcomes, folder.store, folder.path, total)
+    another with as many rows; `course` hears how far it is."""
+
+    def rows() -> Iterator[bytes]:
+        return course.counted(outcomes(folder.store, folder.path, total))
+
     if settings.to_stdout:
         with standard_output() as file:
             write_lines(file, rows(), as_batch=settings.output_format == _BATCH)

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import msgspec
 
+from batchrunner.report.live import Live
 from batchrunner.report.summary import Units, usage_of
 from batchrunner.runner.about import About, about_known_run, last_ending
+from batchrunner.runner.live_file import last_picture
 from batchrunner.store.lock import holder_of
 from batchrunner.store.marks import marked_units
 from batchrunner.store.reading import Reader, read_store
@@ -16,6 +18,7 @@ from batchrunner.store.summing import DayUsage, ModelUsage, summed, usage_by_day
 RUNNING = "running"
 CUT_OFF = "cut off"
 RATES_OVER_SECONDS = 60.0
+FRESH_SECONDS = 10.0
 
 
 class Rates(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,7 +32,8 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True):
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """How a run stands. `state` is "running", "cut off", or how it ended, as in its summary; `worked_on_by` names the
     process; `in_flight` are units that were asked and whose answers are not committed; `rates` and `eta_s` are of a
-    run that goes on; `cost` is that of all tries but `tries_without_cost`; instants are RFC 3339."""
+    run that goes on; `cost` is that of all tries but `tries_without_cost`; `live` is the last picture of the loop of
+    who works on it, or of who did last; instants are RFC 3339."""
 
     run_dir: str
     output: str
@@ -51,6 +55,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     eta_s: float | None
     message: str | None
     resume_at: str | None
+    live: Live | None
 
 
 def look_at(run_dir: Path) -> Status:
@@ -73,6 +78,7 @@ def status_of(run_dir: Path, store: Reader, holder_before: str | None) -> Status
     pending = about.units - counted.ok - failed
     marked = marked_units(run_dir / "marks")
     rates = _rates(store, about) if holder else None
+    live = _picture(run_dir, about)
     return Status(
         run_dir=str(run_dir),
         output=about.output,
@@ -91,10 +97,26 @@ def status_of(run_dir: Path, store: Reader, holder_before: str | None) -> Status
         usage_by_day=usage_by_day(tries),
         usage_by_model_and_day=usage_by_model_and_day(tries),
         rates=rates,
-        eta_s=pending / rates.units_per_s if rates and rates.units_per_s else None,
+        eta_s=_eta(pending, rates, live),
         message=ended.message if ended else None,
         resume_at=_instant(ended.resume_at) if ended and ended.resume_at is not None else None,
+        live=live,
     )
+
+
+def _picture(run_dir: Path, about: About) -> Live | None:
+    """The loop of the last process that began; one before it is of no interest."""
+    live = last_picture(run_dir)
+    return live if live is not None and live.at >= about.started_at else None
+
+
+def _eta(pending: int, rates: Rates | None, live: Live | None) -> float | None:
+    """By the rate; where lanes pause, or have daily limits, as whoever is at work sees it."""
+    if rates is None:
+        return None
+    if live is not None and live.has_to_wait and time.time() - live.at < FRESH_SECONDS:
+        return live.eta_s
+    return pending / rates.units_per_s if rates.units_per_s else None
 
 
 def _rates(store: Reader, about: About) -> Rates:

@@ -107,6 +107,11 @@ class Loop:
         """The lanes at work."""
         return [lane.asker for lane in self._lanes.values()]
 
+    @property
+    def drains_until(self) -> float:
+        """Until when (the event loop's clock) what is in flight may take, once sending stops."""
+        return self._sending.deadline
+
     async def run(self) -> Ending | None:
         """Ask for every row. None when all have ended, else why sending stopped.
 

@@ -1,20 +1,82 @@
-"""Opens a run folder for the one run that works in it: locked, and an earlier run set aside where that is wanted."""
+"""Opens what a run works in, once no other run does: its folder, an earlier run set aside where that is wanted, and the
+folder of parts."""
 
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import Literal
 
-from batchrunner.errors import StorageError, UsageError
+import anyio
+
+from batchrunner.errors import LockedError, StorageError, UsageError
+from batchrunner.job.schema import Job
+from batchrunner.runner.course import Course
 from batchrunner.runner.folder import RunFolder
+from batchrunner.runner.preparing import Prepared
+from batchrunner.runner.publishing import PartedOutput
+from batchrunner.runner.settings import Resume, Settings
 from batchrunner.sink.atomic import sync_folder
-from batchrunner.store.lock import RunLock
+from batchrunner.sink.columns import Columns
+from batchrunner.store.lock import RunLock, holder_of, locked_by
 
-Resume = Literal["auto", "never", "must"]
+_LOOK_AT_LOCK_SECONDS = 0.2
+
+
+async def until_free(run_dir: Path, wait_until: float, course: Course) -> None:
+    """Before anything is read: wait as long as another run works there. LockedError when that takes too long."""
+    with course.doing("waiting for another run of this output"):
+        while (holder := holder_of(run_dir)) is not None:
+            if time.monotonic() >= wait_until:
+                raise locked_by(holder)
+            await anyio.sleep(_LOOK_AT_LOCK_SECONDS)
+            course.count(0)
+
+
+async def opened_folder(job: Job, settings: Settings, stack: ExitStack, wait_until: float, course: Course) -> RunFolder:
+    """The run folder, once no other run holds it."""
+    while True:
+        opened = _open_run_folder(
+            settings.run_dir,
+            output=job.output_path,
+            in_parts=job.output_is_folder,
+            resume=settings.resume,
+            overwrite=settings.overwrite or settings.to_stdout,
+        )
+        try:
+            return stack.enter_context(opened)
+        except LockedError:
+            if time.monotonic() >= wait_until:
+                raise
+        await until_free(settings.run_dir, wait_until, course)
+
+
+def choose_units(folder: RunFolder, prepared: Prepared, settings: Settings) -> int:
+    """Settle which units are asked; how many failed ones are asked again."""
+    if prepared.chosen is not None:
+        folder.choose(prepared.chosen, len(prepared.arms))
+    return 0 if settings.retry is None else folder.reopen_failed(prepared.total, settings.retry)
 
 
 @contextmanager
-def open_run_folder(
+def parted_output(folder: RunFolder, total: int, settings: Settings, columns: Columns) -> Iterator[PartedOutput | None]:
+    """The output, where it is a folder of parts."""
+    if not folder.in_parts:
+        yield None
+        return
+    parts = PartedOutput(
+        folder.path,
+        folder.output,
+        total=total,
+        part_rows=settings.part_rows,
+        overwrite=settings.overwrite,
+        columns=columns,
+    )
+    with closing(parts):
+        yield parts
+
+
+@contextmanager
+def _open_run_folder(
     path: Path, *, output: Path, in_parts: bool, resume: Resume, overwrite: bool
 ) -> Iterator[RunFolder]:
     """Lock and open a run folder. LockedError where another run holds it.

@@ -16,6 +16,7 @@ from batchrunner.records import Request, Row
 from batchrunner.runner.arms import KnownArm, known_arms
 from batchrunner.runner.budget import lacking
 from batchrunner.runner.columns import keep_of, kinds_in_input, parsed_fields
+from batchrunner.runner.course import Course
 from batchrunner.runner.drift import Drift, Recorded, compare
 from batchrunner.runner.hooks import MakeRequest, RemadeSource
 from batchrunner.runner.identity import identity_of
@@ -109,9 +110,9 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
         batches = self.source.rows(lambda row: all(map(skip, range(row * arms, (row + 1) * arms))), rows)
         return ([unit for row in batch for unit in _units_of(row, arms, skip)] for batch in batches)
 
-    def moved_to(self, place: str) -> "Prepared":
+    def moved_to(self, place: str, read: Callable[[int], object]) -> "Prepared":
         """The same, its input having been moved."""
-        source = open_source(place, self.keep)
+        source = open_source(place, read, self.keep)
         return msgspec.structs.replace(self, source=source, version=source.version())
 
     def is_changed(self) -> bool:
@@ -134,11 +135,12 @@ def prepare(
     sample: Sample | None,
     base_url: str,
     known: Scanned | None,
+    course: Course,
     make: MakeRequest | None = None,
     keeps_raw: bool = False,
 ) -> Prepared:
     """Read the input once; where its bytes are those of `known`, they are hashed only. `make` makes the requests.
-    `keeps_raw`: outcomes have the bodies of replies.
+    `keeps_raw`: outcomes have the bodies of replies. `course` hears how far it is.
 
     UsageError or InputError for what no row could survive.
     """
@@ -147,7 +149,7 @@ def prepare(
         raise UsageError(f"{job.output_path} is, or would be, part of the input: name another --output.")
     arms = arms_of(job.request, job.sweep)
     keep = keep_of(job)
-    as_it_is = open_source(job.input, keep)
+    as_it_is = open_source(job.input, course.count, keep)
     check_keep(job.keep, as_it_is)
     source = _source(job, as_it_is, make)
     first = next(source.rows(lambda _: False, LOOKED_AT), [])
@@ -156,8 +158,10 @@ def prepare(
     _check_model(job, settings, first)
     _check_budget(job, settings, first)
     version = source.version()
-    scanned = _with_kinds(_scanned(source, known), job, as_it_is, known)
+    scanned = _with_kinds(_scanned(source, known, course), job, as_it_is, known)
     rows = scanned.rows if limit is None else min(scanned.rows, limit)
+    with course.doing("choosing the sample"):
+        chosen = None if sample is None else sample.chosen(rows)
     return Prepared(
         version=version,
         source=source,
@@ -166,7 +170,7 @@ def prepare(
         arms=arms,
         rows=rows,
         sample=sample,
-        chosen=None if sample is None else sample.chosen(rows),
+        chosen=chosen,
         identity=identity_of(job, scanned.fingerprint, base_url) | _identity_of(make, keeps_raw=keeps_raw),
         columns=Columns(
             raw=keeps_raw,
@@ -229,11 +233,14 @@ def _units_of(row: Row, arms: int, skip: Callable[[int], bool]) -> Iterator[Row]
             yield Row(number=number, id=row.id, columns=row.columns, failure=row.failure, arms=arms, kept=row.kept)
 
 
-def _scanned(source: Source | RemadeSource, known: Scanned | None) -> Scanned:
+def _scanned(source: Source | RemadeSource, known: Scanned | None, course: Course) -> Scanned:
     size = source.size()
-    if known is not None and known.size == size and known.fingerprint == source.fingerprint():
-        return known
-    scan = source.scan()
+    if known is not None and known.size == size:
+        with course.doing("comparing the input with that of the earlier run", size):
+            if known.fingerprint == source.fingerprint():
+                return known
+    with course.doing("reading the input", size):
+        scan = source.scan()
     return Scanned(fingerprint=scan.fingerprint, size=size, rows=scan.rows)
 
 

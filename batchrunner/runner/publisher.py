@@ -56,7 +56,7 @@ class Publisher:
 
     def give_up(self) -> None:
         """Publish nothing more, not even the part that is being written."""
-        self._output.given_up = True
+        self._output.give_up()
 
     async def run(self) -> None:
         """Publish until everything that was committed has been, where its turn had come. Raises StorageError."""

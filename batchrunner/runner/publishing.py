@@ -125,6 +125,10 @@ class PartedOutput:
         for index in sorted(self._to_write):
             self.publish(index)
 
+    def give_up(self) -> None:
+        """Drop what is being written."""
+        self.given_up = True
+
     @property
     def has_published(self) -> bool:
         """Whether there is any part."""

@@ -127,7 +127,7 @@ class Recorder:
     async def _commit(self, group: list[_Marked]) -> None:
         await to_thread.run_sync(self._store.commit, [one.entry for one in group])
         for entry, slot in group:
-            self.tally.add(entry.tried, entry.outcome)
+            self.tally.add(entry.tried, entry.outcome, entry.unit)
             if slot is not None:
                 self._marks.clear(slot)
         self._committed(ended_unit(entry, entry.outcome) for entry, _ in group if entry.outcome is not None)

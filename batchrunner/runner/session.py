@@ -2,11 +2,11 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, nullcontext
 from functools import partial
 from pathlib import Path
 
+import anyio
 import msgspec
 from anyio import to_thread
 
@@ -20,23 +20,26 @@ from batchrunner.report.tally import Tally
 from batchrunner.runner.about import About, Ended, about_run, remember_about
 from batchrunner.runner.asking import Patience
 from batchrunner.runner.columns import settle_columns
+from batchrunner.runner.conducting import Watch, conduct
+from batchrunner.runner.course import Course
 from batchrunner.runner.deadline import Deadline, deadline_of
 from batchrunner.runner.ending import End, Ending
 from batchrunner.runner.finishing import check_errors_file, check_format, write_run
 from batchrunner.runner.folder import RunFolder, scanned_before
+from batchrunner.runner.gauge import Gauge
 from batchrunner.runner.lanes import LaneOpener
+from batchrunner.runner.live_file import keep_picture
 from batchrunner.runner.loop import Loop, Parts
-from batchrunner.runner.opening import open_run_folder
-from batchrunner.runner.past import remember_asking, remember_ended
+from batchrunner.runner.opening import choose_units, opened_folder, parted_output, until_free
+from batchrunner.runner.past import remember_ended
 from batchrunner.runner.preparing import Prepared, prepare
 from batchrunner.runner.publisher import Publisher
-from batchrunner.runner.publishing import PartedOutput
+from batchrunner.runner.publishing import GivenUpError, PartedOutput
 from batchrunner.runner.purse import Purse, purse_of
 from batchrunner.runner.settings import Settings
-from batchrunner.runner.signals import Show, Signals, watched
+from batchrunner.runner.signals import Signals
 from batchrunner.runner.spooling import keep
 from batchrunner.sink import prepare_output
-from batchrunner.sink.columns import Columns
 from batchrunner.store.bitmap import Bitmap
 from batchrunner.store.database import Totals
 from batchrunner.store.mounts import refuse_network
@@ -46,8 +49,6 @@ from batchrunner.transport.secret import Secret
 from batchrunner.transport.streaming import StreamingTransport
 
 WAITING_FOR_COMMIT = 1024  # where nobody said how many may be in flight
-
-Watch = Callable[[Loop, int, int], Show]
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,51 +67,52 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def run_job(job: Job, settings: Settings, *, key: Secret, watch: Watch, signals: Signals | None = None) -> Result:
-    """Run the job to its end. `watch(loop, done before, total)` runs beside the loop and is cancelled with it.
+    """Run the job to its end. `watch(course)` runs beside it, from its beginning, and is cancelled with it.
     `signals`: who listens to them already, where several jobs run at the same time.
 
-    Raises BatchrunnerError for what stops a run before or beside its rows.
+    Raises BatchrunnerError for what stops a run before or beside its rows, StoppedError for a signal outside the loop.
     """
+    work = partial(_run, job, settings, key)
+    return await conduct(work, watch, signals, listens=settings.hooks.heeds_signals)
+
+
+async def _run(job: Job, settings: Settings, key: Secret, course: Course) -> Result:
     deadline = deadline_of(job.run)
     _check(job, settings)
-    prepared = await to_thread.run_sync(_prepared, job, settings)
+    wait_until = time.monotonic() + settings.wait_lock_seconds
+    await until_free(settings.run_dir, wait_until, course)
+    prepared = await to_thread.run_sync(_prepared, job, settings, course)
     if (warn := settings.hooks.warn) is not None:
         for words in prepared.warnings:
             warn(words)
-    opened = open_run_folder(
-        settings.run_dir,
-        output=job.output_path,
-        in_parts=job.output_is_folder,
-        resume=settings.resume,
-        overwrite=settings.overwrite or settings.to_stdout,
-    )
-    with opened as folder:
+    with ExitStack() as stack:
+        folder = await opened_folder(job, settings, stack, wait_until, course)
         check_errors_file(folder, settings)
         check_room(settings.run_dir, job.output_path.parent)
-        await to_thread.run_sync(folder.begin, prepared, settings.on_drift)
+        with course.doing("comparing the rows with those of the earlier run", prepared.source.size()):
+            await to_thread.run_sync(folder.begin, prepared, settings.on_drift)
         if settings.spool is not None:
             job = msgspec.structs.replace(job, input=str(keep(settings.spool, folder.path)))
-            prepared = prepared.moved_to(job.input)
+            prepared = prepared.moved_to(job.input, course.count)
         folder.remember_scanned(prepared.scanned)
-        columns = await to_thread.run_sync(
-            settle_columns, folder.store, folder.path, job.output_path if folder.in_parts else None, prepared.columns
-        )
-        if prepared.chosen is not None:
-            folder.choose(prepared.chosen, len(prepared.arms))
+        with course.doing("looking what is left to ask"):
+            output = job.output_path if folder.in_parts else None
+            columns = await to_thread.run_sync(settle_columns, folder.store, folder.path, output, prepared.columns)
+            reopened = await to_thread.run_sync(choose_units, folder, prepared, settings)
         _remember_about(folder, job, settings, prepared)
-        reopened = 0 if settings.retry is None else folder.reopen_failed(prepared.total, settings.retry)
-        with _parted(folder, prepared.total, settings, columns) as parts:
-            publisher = None if parts is None else Publisher(parts, await to_thread.run_sync(parts.take_up))
+        with parted_output(folder, prepared.total, settings, columns) as parts:
+            with course.doing("looking at the parts that are there"):
+                publisher = None if parts is None else Publisher(parts, await to_thread.run_sync(parts.take_up))
             run = _Run(
                 job=job,
                 settings=settings,
                 prepared=prepared,
                 folder=folder,
                 publisher=publisher,
-                signals=signals,
+                course=course,
                 deadline=deadline,
             )
-            result = await run.to_its_end(key, watch, write=parts.finish if parts else run.write_file)
+            result = await run.to_its_end(key, parts)
         return msgspec.structs.replace(result, reopened=reopened, to_stdout=settings.to_stdout)
 
 
@@ -128,9 +130,10 @@ def _check(job: Job, settings: Settings) -> None:
     refuse_network(settings.state_dir, "--state-dir")
 
 
-def _prepared(job: Job, settings: Settings) -> Prepared:
+def _prepared(job: Job, settings: Settings, course: Course) -> Prepared:
     return prepare(
         job,
+        course=course,
         limit=settings.limit,
         sample=settings.sample,
         base_url=settings.identity_url or job.gateway.base_url,
@@ -148,24 +151,25 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
     prepared: Prepared
     folder: RunFolder
     publisher: Publisher | None
-    signals: Signals | None
+    course: Course
     deadline: Deadline
 
-    async def to_its_end(self, key: Secret, watch: Watch, *, write: Callable[[], None]) -> Result:
-        """Ask, and `write` the output, or what is left of it, once no unit is pending."""
-        folder, total = self.folder, self.prepared.total
+    async def to_its_end(self, key: Secret, parts: PartedOutput | None) -> Result:
+        """Ask, and write the output, or what is left of its parts, once no unit is pending."""
+        folder, total, course = self.folder, self.prepared.total, self.course
         began = time.monotonic()
-        tally, lanes, ending = await self._ask_pending(key, watch)
-        if tally.units and await to_thread.run_sync(self.prepared.is_changed):
-            folder.distrust(self.prepared.identity)
-        totals = await to_thread.run_sync(folder.store.totals, total, len(self.prepared.arms))
+        tally, lanes, ending = await self._ask_pending(key)
+        with course.doing("summing up") if ending is None else nullcontext():
+            if tally.units and await to_thread.run_sync(self.prepared.is_changed):
+                folder.distrust(self.prepared.identity)
+            totals = await to_thread.run_sync(folder.store.totals, total, len(self.prepared.arms))
         if totals.ok + totals.failed == self.prepared.asked:
-            await to_thread.run_sync(write)
+            await self._write(parts)
             ending = Ending(end=End.SOME_FAILED if totals.failed else End.ANSWERED, message="")
         if ending is None:
             raise InputError(f"{self.job.input} changed while it was read; see to it, then run the same command again.")
-        did, ended = this_run(tally, time.monotonic() - began, lanes), _ended(ending)
-        remember_ended(folder.store, did, ended)
+        did = this_run(tally, time.monotonic() - began, lanes)
+        remember_ended(folder.store, did, _ended(ending))
         return Result(
             ending=ending,
             total=self.prepared.asked,
@@ -183,20 +187,34 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
         sums = self.folder.store.by_variant(self.prepared.total, variants=len(first), samples=samples)
         return [variant_of(arm.variant, arm.request.model, one) for arm, one in zip(first, sums, strict=True)]
 
-    def write_file(self) -> None:
-        """Write the output where it is not in parts."""
-        write_run(self.folder, self.prepared.total, self.settings, self.prepared.words_of_sample)
+    async def _write(self, parts: PartedOutput | None) -> None:
+        if parts is None:
+            with self.course.doing("writing the output", self.prepared.asked):
+                await to_thread.run_sync(self._write_file)
+            return
+        with self.course.doing("writing the last parts", give_up=parts.give_up):
+            try:
+                await to_thread.run_sync(parts.finish)
+            except GivenUpError:
+                self.course.count(0)
+                raise
 
-    async def _ask_pending(self, key: Secret, watch: Watch) -> tuple[Tally, list[LaneUse], Ending | None]:
+    def _write_file(self) -> None:
+        """Write the output in one file, or on standard output."""
+        prepared = self.prepared
+        write_run(self.folder, prepared.total, self.settings, prepared.words_of_sample, self.course)
+
+    async def _ask_pending(self, key: Secret) -> tuple[Tally, list[LaneUse], Ending | None]:
         """Ask for every unit that has not ended; with none left, no connection is opened."""
-        ended = self.folder.store.count(0, self.prepared.total)[0]
-        if ended == self.prepared.asked:
-            return Tally(), [], None
-        if passed := self.deadline.passed():
-            return Tally(), [], passed
-        remember_asking(self.folder.store, self.job.limits, (one.model for one in self.prepared.settings))
-        done = self.prepared.unasked(self.folder.store.ended())
-        purse = await to_thread.run_sync(purse_of, self.job, self.folder, self.prepared)
+        with self.course.doing("looking what is left to ask"):
+            ended = (await to_thread.run_sync(self.folder.store.count, 0, self.prepared.total))[0]
+            if ended == self.prepared.asked:
+                return Tally(), [], None
+            if passed := self.deadline.passed():
+                return Tally(), [], passed
+            remember_asking(self.folder.store, self.job.limits, (one.model for one in self.prepared.settings))
+            done = await to_thread.run_sync(lambda: self.prepared.unasked(self.folder.store.ended()))
+            purse = await to_thread.run_sync(purse_of, self.job, self.folder, self.prepared)
         gateway = self.job.gateway
         with closing(Book(self.settings.state_dir)) as book:
             lanes = LaneOpener(
@@ -218,11 +236,18 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
             with closing(lanes):
                 async with transport:
                     loop = Loop(self._parts(transport, lanes, done, purse))
-                    show = partial(watch, loop, ended, self.prepared.asked)
-                    listens = self.settings.hooks.heeds_signals
-                    running = watched(loop, show, self.signals, listens=listens)
-                    ending = await self.deadline.around(loop, running)
+                    ending = await self.deadline.around(loop, self._watched(loop, ended))
                     return loop.tally, lanes.uses(), ending
+
+    async def _watched(self, loop: Loop, ended: int) -> Ending | None:
+        """The loop, with what takes its picture beside it; so many units had ended before."""
+        gauge = Gauge(loop, ended, self.prepared.asked, arms=len(self.prepared.arms))
+        async with anyio.create_task_group() as beside:
+            beside.start_soon(keep_picture, self.folder.path, gauge.live)
+            with self.course.asking(loop, gauge):
+                ending = await loop.run()
+            beside.cancel_scope.cancel()
+        return ending
 
     def _parts(self, transport: HttpTransport, lanes: LaneOpener, done: Bitmap, purse: Purse) -> Parts:
         concurrency = self.job.limits.concurrency
@@ -252,24 +277,6 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
             told=self.settings.hooks.told,
             waiting_for_commit=WAITING_FOR_COMMIT if concurrency == "auto" else concurrency,
         )
-
-
-@contextmanager
-def _parted(folder: RunFolder, total: int, settings: Settings, columns: Columns) -> Iterator[PartedOutput | None]:
-    """The output, where it is a folder of parts."""
-    if not folder.in_parts:
-        yield None
-        return
-    parts = PartedOutput(
-        folder.path,
-        folder.output,
-        total=total,
-        part_rows=settings.part_rows,
-        overwrite=settings.overwrite,
-        columns=columns,
-    )
-    with closing(parts):
-        yield parts
 
 
 def _remember_about(folder: RunFolder, job: Job, settings: Settings, prepared: Prepared) -> None:

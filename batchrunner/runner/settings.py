@@ -7,12 +7,13 @@ import msgspec
 
 from batchrunner.runner.drift import OnDrift
 from batchrunner.runner.hooks import Hooks
-from batchrunner.runner.opening import Resume
 from batchrunner.runner.retrying import Condition
 from batchrunner.runner.sampling import Sample
 from batchrunner.runner.stopping import MaxFailed
 from batchrunner.sink import OutputFormat
 from batchrunner.transport.secret import Secret
+
+Resume = Literal["auto", "never", "must"]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +38,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_failed: MaxFailed = MaxFailed()
     grace_seconds: float = 20.0
     ignore_resume_at: bool = False
+    wait_lock_seconds: float = 0.0
     arguments: tuple[str, ...] = ()
     retry: tuple[Condition, ...] | None = None
     part_rows: int | None = None

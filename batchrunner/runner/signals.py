@@ -1,56 +1,43 @@
-"""SIGINT and SIGTERM, heard once for every loop of this process: each stops them all."""
+"""SIGINT and SIGTERM, heard once for every run of this process: each stops them all."""
 
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any
 
 import anyio
 
+from batchrunner.runner.course import Course
 from batchrunner.runner.ending import End, Ending
-from batchrunner.runner.loop import Loop
 
 Show = Coroutine[Any, Any, None]
 _ENDS = {signal.SIGINT: End.INTERRUPTED, signal.SIGTERM: End.TERMINATED}
 
 
 class Signals:
-    """The loops that are to be stopped. One that comes after a signal is stopped at once."""
+    """The runs that are to be stopped. One that begins after a signal is stopped at once."""
 
     def __init__(self) -> None:
-        self._loops: list[Loop] = []
-        self._came: list[Ending] = []
+        self._courses: list[Course] = []
+        self._came: Ending | None = None
 
-    def will_stop(self, loop: Loop) -> None:
+    def will_stop(self, course: Course) -> None:
         """From here on."""
-        self._loops.append(loop)
-        for ending in self._came:
-            loop.stop(ending)
+        self._courses.append(course)
+        if self._came is not None:
+            course.stop(self._came)
 
-    def forget(self, loop: Loop) -> None:
+    def forget(self, course: Course) -> None:
         """It has ended."""
-        self._loops.remove(loop)
+        self._courses.remove(course)
 
     async def listen(self) -> None:
-        """Until cancelled."""
+        """Until cancelled. Where a second signal finds a run that has not heeded the first one, in a long statement of
+        SQLite's or in code of others, the process dies of it, as it may at any time."""
         with anyio.open_signal_receiver(*_ENDS) as signals:
             async for number in signals:
                 end = _ENDS[number]
-                self._came.append(Ending(end=end, message=end.value))
-                for loop in self._loops:
-                    loop.stop(self._came[-1])
-
-
-async def watched(loop: Loop, watch: Callable[[], Show], heard: Signals | None, *, listens: bool) -> Ending | None:
-    """The loop, with what shows its progress and what hears signals beside it."""
-    signals = heard or Signals()
-    async with anyio.create_task_group() as beside:
-        beside.start_soon(watch)
-        if heard is None and listens:
-            beside.start_soon(signals.listen)
-        signals.will_stop(loop)
-        try:
-            ending = await loop.run()
-        finally:
-            signals.forget(loop)
-        beside.cancel_scope.cancel()
-    return ending
+                self._came = Ending(end=end, message=end.value)
+                heeded = [course.stop(self._came) for course in self._courses]
+                if not all(heeded):
+                    signal.signal(number, signal.SIG_DFL)
+                    signal.raise_signal(number)

@@ -9,37 +9,41 @@ import fcntl
 import glob
 import os
 import secrets
-import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader, BufferedWriter
 from pathlib import Path
-from typing import BinaryIO
 
 from batchrunner.errors import InputError, StorageError
 from batchrunner.sink.atomic import reason, sync_folder
 
 _CHUNK_BYTES = 1024 * 1024
+_TOLD_BY = 4  # bytes tell the format
 _NAME = "stdin"
 _FLAGS = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_WRONLY
 _SUFFIXES = {b"\x1f\x8b": ".jsonl.gz", b"\x28\xb5\x2f\xfd": ".jsonl.zst", b"PAR1": ".parquet"}
 
 
 @contextmanager
-def spooled(run_dir: Path, stream: BinaryIO | None, *, anew: bool) -> Iterator[Path]:
-    """The file that holds what came from `stream`; where nothing came, the copy in the run folder.
+def spooled(
+    run_dir: Path, stream: BufferedReader | None, *, anew: bool, told: Callable[[int], object]
+) -> Iterator[Path]:
+    """The file that holds what came from `stream`; where nothing came, the copy in the run folder. `told` hears how
+    many bytes have come.
 
     `anew`: that folder is about to be set aside, so its copy is copied. InputError where there is nothing at all.
     """
+    told(0)
     first = _first_of(stream)
     copy = next(iter(sorted(run_dir.glob(f"{_NAME}.*"))), None)
     if first and stream is not None:
         suffix = next((suffix for magic, suffix in _SUFFIXES.items() if first.startswith(magic)), ".jsonl")
-        with _spool(run_dir, first, stream, suffix) as path:
+        with _spool(run_dir, first, stream, suffix, told) as path:
             yield path
     elif copy is None:
         raise InputError("Nothing came from standard input: pipe rows into it, or name a file.")
     elif anew:
-        with copy.open("rb") as rows, _spool(run_dir, b"", rows, copy.name.removeprefix(_NAME)) as path:
+        with copy.open("rb") as rows, _spool(run_dir, b"", rows, copy.name.removeprefix(_NAME), told) as path:
             yield path
     else:
         yield copy
@@ -61,15 +65,20 @@ def keep(path: Path, run_dir: Path) -> Path:
     return kept
 
 
-def _first_of(stream: BinaryIO | None) -> bytes:
+def _first_of(stream: BufferedReader | None) -> bytes:
+    first = b""
     try:
-        return b"" if stream is None else stream.read(_CHUNK_BYTES)
+        while stream is not None and len(first) < _TOLD_BY and (chunk := stream.read1(_CHUNK_BYTES)):
+            first += chunk
     except OSError as error:
         raise InputError(f"Standard input can't be read: {error.strerror}.") from error
+    return first
 
 
 @contextmanager
-def _spool(run_dir: Path, first: bytes, stream: BinaryIO, suffix: str) -> Iterator[Path]:
+def _spool(
+    run_dir: Path, first: bytes, stream: BufferedReader, suffix: str, told: Callable[[int], object]
+) -> Iterator[Path]:
     """A file of these bytes, locked for as long as it is wanted, so that nobody takes it for a leftover."""
     path = run_dir.with_name(f".{run_dir.name}.{secrets.token_hex(4)}.{_NAME}{suffix}")
     try:
@@ -80,18 +89,20 @@ def _spool(run_dir: Path, first: bytes, stream: BinaryIO, suffix: str) -> Iterat
         raise StorageError(f"Standard input can't be kept in {path.parent}: {reason(error)}") from error
     with file:
         try:
-            _fill(file, first, stream)
+            _fill(file, first, stream, told)
             yield path
         finally:
             with suppress(OSError):
                 path.unlink(missing_ok=True)
 
 
-def _fill(file: BinaryIO, first: bytes, stream: BinaryIO) -> None:
+def _fill(file: BufferedWriter, first: bytes, stream: BufferedReader, told: Callable[[int], object]) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.write(first)
-        shutil.copyfileobj(stream, file, _CHUNK_BYTES)
+        while chunk := stream.read1(_CHUNK_BYTES):  # what is there: to wait for more in one call would miss signals
+            file.write(chunk)
+            told(file.tell())
         file.flush()
         os.fsync(file.fileno())
     except OSError as error:

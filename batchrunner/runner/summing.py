@@ -26,7 +26,7 @@ def _summary_of(job: Job, result: Result) -> Summary:
         ending=ending.end.value,
         message=ending.message,
         exit_code=CODE_OF_END[ending.end],
-        resume_at=None if ending.resume_at is None else datetime.fromtimestamp(ending.resume_at, UTC).isoformat(),
+        resume_at=None if ending.resume_at is None else _instant(ending.resume_at),
         units=Units(
             total=result.total, ok=totals.ok, failed=totals.failed, pending=result.total - totals.ok - totals.failed
         ),
@@ -44,6 +44,11 @@ def _summary_of(job: Job, result: Result) -> Summary:
         this_run=result.this_run,
         variants=result.variants,
     )
+
+
+def _instant(at: float) -> str:
+    """Without what clocks' sums leave behind the thousandths."""
+    return datetime.fromtimestamp(round(at, 3), UTC).isoformat()
 
 
 def _write_beside(output: Path, summary: Summary) -> None:

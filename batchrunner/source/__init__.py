@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from batchrunner.errors import InputError
+from batchrunner.source.counted import CountedFile, Told
 from batchrunner.source.files import InputFile, is_glob, local_files, matches
 from batchrunner.source.formats import Format, format_of, of_known_formats, one_format
 from batchrunner.source.jsonl import JsonlReader
@@ -21,12 +22,17 @@ from batchrunner.source.tabular import CsvReader
 __all__ = ["Keep", "Scan", "Source", "files_of", "open_source", "takes_in"]
 
 
-def open_source(place: str, keep: Keep | None = None) -> Source:
-    """The source for a file, glob, folder or URL; `keep`: which columns the output has, too. UsageError for an unknown
-    suffix, InputError where it can't be read."""
+def open_source(place: str, told: Told | None = None, keep: Keep | None = None) -> Source:
+    """The source for a file, glob, folder or URL; `told` hears of every read's bytes; `keep`: which columns the output
+    has, too. UsageError for an unknown suffix, InputError where it can't be read."""
     format_ = one_format(files_of(place), place)
+
+    def listing() -> Sequence[InputFile]:
+        files = files_of(place)
+        return files if told is None else [CountedFile(file, told) for file in files]
+
     unit = "row" if format_ == "Parquet" else "line"
-    return Source(lambda: files_of(place), _reader(format_), unit, keep, has_texts_only=format_ == "CSV")
+    return Source(listing, _reader(format_), unit, keep, has_texts_only=format_ == "CSV")
 
 
 def files_of(place: str) -> Sequence[InputFile]:

@@ -108,7 +108,8 @@ class Store:
     def digests(self) -> Iterator[tuple[int, bytes | None]]:
         """Number and digest of all units that have ended, in order; None where an older version recorded none."""
         with self._reading():
-            yield from self._db.execute("SELECT number, digest FROM units ORDER BY number")
+            for row in self._db.execute("SELECT number, digest FROM units ORDER BY number"):  # noqa: UP028 - see below
+                yield row  # `yield from` asks the cursor to close, be it after the connection
 
     def commit(self, entries: Sequence[Entry]) -> None:
         """Record tries, and the outcomes that some of them brought, in one durable commit."""

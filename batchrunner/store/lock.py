@@ -27,7 +27,7 @@ class RunLock:
         except BlockingIOError:
             holder = _name_in(self._fd)
             os.close(self._fd)
-            raise LockedError(f"This output is being worked on by {holder}. Wait for it to end.") from None
+            raise locked_by(holder) from None
         except OSError as error:
             os.close(self._fd)
             raise StorageError(f"The run folder {folder} can't be locked: {error.strerror}.") from error
@@ -40,6 +40,14 @@ class RunLock:
         """Let others in."""
         with contextlib.suppress(OSError):
             os.close(self._fd)
+
+
+def locked_by(holder: str) -> LockedError:
+    """Why a run can't begin."""
+    return LockedError(
+        f"This output is being worked on by {holder}. Run the same command again when it has ended, or let it wait: "
+        "--wait-lock SECONDS."
+    )
 
 
 def holder_of(folder: Path) -> str | None:

@@ -235,7 +235,7 @@ def test_a_state_folder_that_is_removed_while_it_is_in_use_ends_the_run(bench: B
 def test_without_limits_more_and_more_requests_are_in_flight_as_long_as_that_pays(
     bench: Bench, simulate: Simulate
 ) -> None:
-    gateway = simulate("--latency", "0.2")
+    gateway = simulate("--latency", "0.5")
     bench.prompts(400)
     bench.run("in.jsonl", "-m", "m/m", "--base-url", gateway.base_url)
     assert gateway.ledger()["max_in_flight"] >= 32

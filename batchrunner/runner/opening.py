@@ -1,19 +1,25 @@
-"""Opens what a run works in, once no other run does: its folder, an earlier run set aside where that is wanted, and the
-folder of parts."""
+"""Opens what a run works in, once no other run does: its folder, an earlier run set aside where that is wanted, the
+folder of parts, and its purse."""
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import anyio
 
+from batchrunner.chat.request import compose
 from batchrunner.errors import LockedError, StorageError, UsageError
 from batchrunner.job.schema import Job
+from batchrunner.records import Request
+from batchrunner.runner.budget import gate_of
 from batchrunner.runner.course import Course
 from batchrunner.runner.folder import RunFolder
+from batchrunner.runner.money import finder_of
 from batchrunner.runner.preparing import Prepared
 from batchrunner.runner.publishing import PartedOutput
+from batchrunner.runner.purse import Purse
 from batchrunner.runner.settings import Resume, Settings
 from batchrunner.sink.atomic import sync_folder
 from batchrunner.sink.columns import Columns
@@ -73,6 +79,18 @@ def parted_output(folder: RunFolder, total: int, settings: Settings, columns: Co
     )
     with closing(parts):
         yield parts
+
+
+def purse_of(job: Job, folder: RunFolder, prepared: Prepared) -> Purse:
+    """The purse of a run. Where it has a budget, what earlier runs took of that is read from the store; units that they
+    left in doubt count with the worst that they can have cost."""
+    price_of, gate = finder_of(job.prices), None
+    if job.run.has_budget:
+        gate = gate_of(job.run, folder.store.spending(), price_of)
+        for request, times in _doubted(folder, prepared):
+            for _ in range(times):
+                gate.lose(request)
+    return Purse(price_of=price_of, paid=folder.store.paid_for_pending(), gate=gate)
 
 
 @contextmanager
@@ -146,3 +164,15 @@ def _set_aside(*paths: Path) -> None:
 
 def _aside(path: Path, number: int) -> Path:
     return path.with_name(f"{path.name}.{number}")
+
+
+def _doubted(folder: RunFolder, prepared: Prepared) -> Iterator[tuple[Request, int]]:
+    """What was asked of the units in doubt, and how often each was left so."""
+    doubted = Counter(folder.doubted)
+    if not doubted:
+        return
+    for batch in prepared.units(lambda number: number not in doubted, prepared.rows):
+        for row in batch:
+            request = compose(row, prepared.settings[row.arm])
+            if isinstance(request, Request):
+                yield request, doubted[row.number]

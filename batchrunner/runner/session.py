@@ -30,12 +30,12 @@ from batchrunner.runner.gauge import Gauge
 from batchrunner.runner.lanes import LaneOpener
 from batchrunner.runner.live_file import keep_picture
 from batchrunner.runner.loop import Loop, Parts
-from batchrunner.runner.opening import choose_units, opened_folder, parted_output, until_free
+from batchrunner.runner.opening import choose_units, opened_folder, parted_output, purse_of, until_free
 from batchrunner.runner.past import remember_asking, remember_ended
 from batchrunner.runner.preparing import Prepared, prepare
 from batchrunner.runner.publisher import Publisher
 from batchrunner.runner.publishing import GivenUpError, PartedOutput
-from batchrunner.runner.purse import Purse, purse_of
+from batchrunner.runner.purse import Purse
 from batchrunner.runner.settings import Settings
 from batchrunner.runner.signals import Signals
 from batchrunner.runner.spooling import keep

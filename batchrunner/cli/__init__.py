@@ -12,6 +12,7 @@ _COMMANDS = {
     "status": "How a run stands, while it goes on and after it.",
     "export": "A run's rows as another file, also of an unfinished run.",
     "retry": "Ask failed units again.",
+    "probe": "What a gateway says of limits, errors and usage.",
     "limits": "Show or reset this machine's book of what was used.",
     "init": "Write a commented job file.",
     "simulate": "Run the simulated gateway alone.",

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -132,6 +133,19 @@ def bench(tmp_path: Path) -> Bench:
     folder = tmp_path / "work"
     folder.mkdir()
     return Bench(folder, environment)
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A certificate for 127.0.0.1 and gateway.invalid that nobody but its maker vouches for, with its private key."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl makes the certificate")
+    path = tmp_path / "own.pem"
+    make = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=own"
+    names = ["-addext", "subjectAltName=IP:127.0.0.1,DNS:gateway.invalid", "-keyout", f"{path}.key", "-out", str(path)]
+    subprocess.run([*make.split(), *names], check=True, capture_output=True)
+    path.write_text(path.read_text() + Path(f"{path}.key").read_text())
+    return path
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:

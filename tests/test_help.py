@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -17,8 +18,8 @@ from batchrunner.job.schema import BASE_URL, KEY_VARIABLES, Gateway, LimitsTable
 from batchrunner.job.words import OPTIONS_ONLY
 from batchrunner.runner.publishing import PART_ROWS
 
-COMMANDS = ["run", "status", "report", "export", "retry", "init", "simulate", "limits show", "limits reset"]
-HEAVY = {"aiohttp", "httpx", "pyarrow", "pygal", "rich", "jinja2", "tenacity"}
+COMMANDS = ["run", "status", "report", "export", "retry", "probe", "init", "simulate", "limits show", "limits reset"]
+HEAVY = {"aiohttp", "httpx", "pyarrow", "pygal", "jinja2", "tenacity"}
 BATCHRUNNER_SCRIPT = Path(sys.executable).parent / "batchrunner"
 DEFAULTS = {
     "--part-rows": PART_ROWS,
@@ -105,6 +106,72 @@ def test_commands_options_and_choices_complete(words: str, found: list[str]) -> 
     place = str(len(words.split()) - 1)
     told = completed({"_BATCHRUNNER_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": place})
     assert told.splitlines() == found
+
+
+def command_of(words: str) -> click.Command:
+    """The command of this name."""
+    command: click.Command = main
+    for word in words.split():
+        assert isinstance(command, click.Group)
+        found = command.get_command(click.Context(command), word)
+        assert found is not None
+        command = found
+    return command
+
+
+def examples_of(command: str) -> list[str]:
+    """The command lines that its help shows."""
+    lines = str(command_of(command).epilog).splitlines()
+    return [line.partition("   (")[0].strip() for line in lines if line.startswith("  ") and "batchrunner " in line]
+
+
+@pytest.mark.parametrize("example", [line for command in COMMANDS for line in examples_of(command)])
+def test_every_example_is_a_command_line_that_is_understood(example: str) -> None:
+    words = shlex.split(example.rpartition("| batchrunner ")[2].removeprefix("batchrunner ").partition(" | ")[0])
+    depth = 2 if words[0] == "limits" else 1
+    context = command_of(" ".join(words[:depth])).make_context("batchrunner", words[depth:])
+    assert context.args == []
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "limits", ""])
+def test_help_fits_a_terminal_of_80_columns(command: str) -> None:
+    told = subprocess.run(
+        [*BATCHRUNNER, *command.split(), "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"COLUMNS": "80"},
+    ).stdout
+    assert [line for line in told.splitlines() if len(line) > 80] == []
+    assert not re.search("[<>]=", told)
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("run --on-dr", ["--on-drift"]),
+        ("run --on-drift k", ["keep"]),
+        ("pro", ["probe"]),
+        ("probe --sch", ["--schema"]),
+    ],
+)
+def test_a_real_bash_completes(words: str, found: list[str]) -> None:
+    typed = " ".join(map(shlex.quote, ["batchrunner", *words.split()]))
+    script = 'eval "$(_BATCHRUNNER_COMPLETE=bash_source batchrunner)"\n'
+    script += f"COMP_WORDS=({typed}); COMP_CWORD={len(words.split())}\n"
+    script += '_batchrunner_completion batchrunner; printf "%s\\n" "${COMPREPLY[@]}"\n'
+    path = f"{BATCHRUNNER_SCRIPT.parent}:{os.environ['PATH']}"
+    told = subprocess.run(
+        ["bash", "--norc", "-c", script], capture_output=True, text=True, check=True, env=os.environ | {"PATH": path}
+    )
+    assert told.stdout.splitlines() == found
+
+
+@pytest.mark.parametrize("words", ["batchrunner run qu", "batchrunner run -o an", "batchrunner probe jo"])
+def test_files_complete(words: str) -> None:
+    place = str(len(words.split()) - 1)
+    told = completed({"_BATCHRUNNER_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": place})
+    assert told.splitlines() == [f"file,{words.rsplit(maxsplit=1)[-1]}"]
 
 
 def completed(said: dict[str, str]) -> str:

@@ -9,11 +9,9 @@ import gzip
 import json
 import os
 import pickle
-import shutil
 import socket
 import ssl
 import struct
-import subprocess
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -835,19 +833,6 @@ def test_a_certificate_authority_that_is_none_is_refused(tmp_path: Path) -> None
     for path in (tmp_path / "ca.pem", tmp_path / "nothing.pem", tmp_path):
         with pytest.raises(UsageError, match="--ca-bundle"):
             anyio.run(build, path)
-
-
-@pytest.fixture
-def certificate(tmp_path: Path) -> Path:
-    """A certificate for 127.0.0.1 and gateway.invalid that nobody but its maker vouches for, with its private key."""
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl makes the certificate")
-    path = tmp_path / "own.pem"
-    make = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=own"
-    names = ["-addext", "subjectAltName=IP:127.0.0.1,DNS:gateway.invalid", "-keyout", f"{path}.key", "-out", str(path)]
-    subprocess.run([*make.split(), *names], check=True, capture_output=True)
-    path.write_text(path.read_text() + Path(f"{path}.key").read_text())
-    return path
 
 
 def test_certificates_are_verified_against_the_authority_that_is_given(certificate: Path) -> None:

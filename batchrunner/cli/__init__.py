@@ -14,6 +14,7 @@ _COMMANDS = {
     "report": "A run as one page, with plots.",
     "export": "A run's rows as another file, also of an unfinished run.",
     "retry": "Ask failed units again.",
+    "probe": "What a gateway says of limits, errors and usage.",
     "limits": "Show or reset this machine's book of what was used.",
     "init": "Write a commented job file.",
     "simulate": "Run the simulated gateway alone.",

@@ -12,7 +12,7 @@ import click
 import msgspec
 
 from batchrunner.cli.exits import errors_as_exit_codes
-from batchrunner.cli.manual import Manual
+from batchrunner.cli.manual import Manual, ManualGroup
 from batchrunner.errors import UsageError
 from batchrunner.limits.account import Book, LaneInBook
 from batchrunner.limits.window import name_of
@@ -25,6 +25,16 @@ Examples:
   batchrunner limits show --json
   batchrunner limits reset acme/small
 """
+EXAMPLES_OF_SHOW = """\b
+Examples:
+  batchrunner limits show
+  batchrunner limits show --json
+"""
+EXAMPLES_OF_RESET = """\b
+Examples:
+  batchrunner limits reset acme/small
+  batchrunner limits reset /    (all)
+"""
 BOOK = "book.sqlite"
 _STATE_DIR = click.option(
     "--state-dir",
@@ -35,7 +45,7 @@ _STATE_DIR = click.option(
 )
 
 
-@click.group(epilog=EXAMPLES)
+@click.group(cls=ManualGroup, epilog=EXAMPLES)
 def limits(**_: Any) -> None:
     """This machine's book: what each lane has used by day, the limits found, and whose quota is gone.
 
@@ -43,7 +53,7 @@ def limits(**_: Any) -> None:
     """
 
 
-@limits.command(cls=Manual)
+@limits.command(cls=Manual, epilog=EXAMPLES_OF_SHOW)
 @_STATE_DIR
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a lane.")
 def show(state_dir: Path | None, *, as_json: bool) -> None:
@@ -56,7 +66,7 @@ def show(state_dir: Path | None, *, as_json: bool) -> None:
             click.echo(f"nothing was used yet: {(state_dir or state_home()) / BOOK}")
 
 
-@limits.command(cls=Manual)
+@limits.command(cls=Manual, epilog=EXAMPLES_OF_RESET, short_help="Forget what was used and found on lanes.")
 @click.argument("lane")
 @_STATE_DIR
 def reset(lane: str, state_dir: Path | None) -> None:

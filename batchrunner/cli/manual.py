@@ -1,10 +1,12 @@
 """The help of a command, as a manual has it: what it does, examples, then its options under headings."""
 
+import re
 from typing import Any
 
 import click
 
 _REST = "More"
+_RANGE = re.compile(r" *\[[0-9x]+(?:[<>]=?[0-9x]+)+\]|; [0-9x]+(?:[<>]=?[0-9x]+)+(?=\])")  # click's own: [x>=0]
 
 # The headings of `run`, in their order. An option that stands under none of them comes last.
 HEADINGS: dict[str, tuple[str, ...]] = {
@@ -30,6 +32,16 @@ HEADINGS: dict[str, tuple[str, ...]] = {
 }
 
 
+class ManualGroup(click.Group):
+    """A group of commands whose examples stand before them."""
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        self.format_usage(ctx, formatter)
+        self.format_help_text(ctx, formatter)
+        self.format_epilog(ctx, formatter)
+        self.format_options(ctx, formatter)
+
+
 class Manual(click.Command):
     """A command whose examples stand before its options. `headings`: options by heading, for those with many."""
 
@@ -48,7 +60,8 @@ class Manual(click.Command):
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
             if record is not None and isinstance(parameter, click.Option):
-                sections.setdefault(self._heading(parameter), []).append(record)
+                words = (record[0], _RANGE.sub("", record[1]).rstrip())
+                sections.setdefault(self._heading(parameter), []).append(words)
         for heading, records in sections.items():
             if records:
                 with formatter.section(heading):

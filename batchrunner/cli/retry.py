@@ -21,8 +21,8 @@ EXAMPLES = """\b
 Examples:
   batchrunner retry questions.results.jsonl
   batchrunner retry answers.parquet --where error.kind=timeout
-  batchrunner retry nightly.toml --where error.status=503 --where model!=acme/small
-\b
+  batchrunner retry nightly.toml --where error.status=503 --where model!=a/b
+
 It goes on as `run` would with the arguments that the run had, and ends with the same exit codes. Pending units are
 asked, too. What a unit had cost before stays counted.
 """

@@ -13,14 +13,14 @@ from batchrunner.cli.remembering import arguments_of_one, arguments_to_remember
 EXAMPLES = """\b
 Examples:
   batchrunner run questions.jsonl -m acme/llama-3-70b --rpm 3000 --tpm 1M
-  batchrunner run gsm8k.parquet -m acme/small --prompt "Solve: {{ question }}" -o answers.parquet
+  batchrunner run a.parquet -m acme/small --prompt "Solve: {{ question }}"
   batchrunner run nightly.toml --json
   batchrunner run nightly.toml weekly.toml    (at the same time)
-  batchrunner run million.jsonl -m acme/small -o answers.parquet/    (Parquet parts, published as they are done)
-  batchrunner run "data/**/*.jsonl.gz" -m acme/small -o out.jsonl --sample 100
+  batchrunner run million.jsonl -m acme/small -o answers.parquet/    (parts)
+  batchrunner run "data/**/*.gz" -m acme/small -o out.jsonl --sample 100
   zcat logs.jsonl.gz | batchrunner run - -m acme/small -o out.jsonl
   batchrunner run questions.jsonl --simulate --rps 50
-\b
+
 Run the same command again to go on where it stopped; a finished job sends nothing.
 """
 

@@ -34,18 +34,20 @@ LIMITS = {
 }
 EXAMPLES = """\b
 Examples:
-  batchrunner simulate --rpm 3000 --tpm 1M --latency 2 --latency-spread 0.5
+  batchrunner simulate --rpm 3000 --tpm 1M --latency 2
   batchrunner simulate --rps 50 --rpd 100k --window fixed --headers openai
-  batchrunner simulate --fault 5xx=0.03 --fault reset=0.01 --outage 20-35 --seed 7
+  batchrunner simulate --fault 5xx=0.03 --fault reset=0.01 --outage 20-35
 \b
 Ask it what it saw:
   curl http://127.0.0.1:8000/simulator/ledger
   curl http://127.0.0.1:8000/simulator/ledger/entries
 \b
 A prompt may aim a fault at itself by its text:
-  [[status:NNN]] [[empty]] [[hang]] [[html]] [[truncated]] [[reset]] [[cut]] and all other kinds of faults
-  [[invalid]] [[misfit]] [[refusal]] [[length]] [[content_filter]] [[call]]: how the answer is
-  [[429xN]], [[5xxxN]], [[cutxN]], [[invalidxN]], ...: only the first N times that it arrives
+  [[status:NNN]] [[empty]] [[hang]] [[html]] [[truncated]] [[reset]] [[cut]]
+  and all other kinds of faults; how the answer is:
+  [[invalid]] [[misfit]] [[refusal]] [[length]] [[content_filter]] [[call]];
+  only the first N times that it arrives:
+  [[429xN]], [[5xxxN]], [[cutxN]], [[invalidxN]], ...
 """
 
 

@@ -35,6 +35,9 @@ LOOK_AGAIN_SECONDS = 1800.0  # whether a quota that seems gone is: others may ha
 Record = Callable[[Entry, int | None], Awaitable[None]]
 _STOPPING = {Kind.REFUSED: End.REFUSED, Kind.BILLING: End.REFUSED, Kind.REDIRECTED: End.MISCONFIGURED}
 
+_OF_KEY = "; does the key go with the other --auth-scheme? There are Api-Key (default) and Bearer"
+_HINTS = {401: _OF_KEY, 403: _OF_KEY, 404: "; is the path of --base-url right? It ends in /v1, mostly"}
+
 
 class Patience(msgspec.Struct, frozen=True, kw_only=True):
     """How long to go on. `attempts`: charged tries of a unit; `max_outage_seconds`: of a silent gateway;
@@ -283,5 +286,4 @@ def _words(came: Came) -> str:
     """What the gateway said, with its status."""
     assert came.failure is not None  # noqa: S101 - asked of failures only
     status, message = came.failure.status, came.failure.message
-    hint = "; is the path of --base-url right? It ends in /v1, mostly" if status == 404 else ""  # noqa: PLR2004
-    return f"{status}: {message}{hint}" if status else message
+    return f"{status}: {message}{_HINTS.get(status, '')}" if status else message

@@ -89,13 +89,17 @@ def _spool(job: Job, settings: Settings, *, fresh: bool) -> Iterator[Path | None
 
 def task_of(named: str, chosen: dict[str, Any], arguments: Iterable[str]) -> Task:
     """The job of this name, with the parameters of `run` put over it. BatchrunnerError where it can't be run."""
-    simulate = chosen["simulate"]
-    job = _job(named, chosen, simulate=simulate)
-    check_open_files(job.limits)
-    settings = _settings(job, chosen, simulate=simulate)
-    key, headers = secrets_of(job, chosen["api_key_file"], simulate=simulate)
+    job, settings = asked_of(named, chosen)
+    key, headers = secrets_of(job, chosen["api_key_file"], simulate=chosen["simulate"])
     settings = msgspec.structs.replace(settings, arguments=tuple(arguments), headers=headers)
     return Task(job=job, settings=settings, key=key)
+
+
+def asked_of(named: str, chosen: dict[str, Any]) -> tuple[Job, Settings]:
+    """The job of this name, and how it is to be run, without its key."""
+    job = _job(named, chosen, simulate=chosen["simulate"])
+    check_open_files(job.limits)
+    return job, _settings(job, chosen, simulate=chosen["simulate"])
 
 
 def _to_retry(settings: Settings, retry: Retry) -> Settings:

@@ -47,11 +47,11 @@ class Together(msgspec.Struct, frozen=True, kw_only=True):
 
 def carry_out_all(chosen: dict[str, Any], arguments: Mapping[str, list[str]]) -> int:
     """Run the jobs of these parameters of `run` to their ends; the exit code. `arguments` are those of each job."""
-    _check_options(chosen)
+    check_options(chosen)
     quiet, as_json = chosen["quiet"], chosen["as_json"]
     ends: dict[str, End] = {}
     tasks = _tasks(chosen, arguments, ends)
-    _check_outputs(tasks)
+    check_outputs({name: task.job for name, task in tasks.items()})
     with ExitStack() as stack:
         asked = _asked(tasks, stack, ends, simulate=chosen["simulate"])
         collect_garbage_seldom()
@@ -68,7 +68,8 @@ def carry_out_all(chosen: dict[str, Any], arguments: Mapping[str, list[str]]) ->
     return together.exit_code
 
 
-def _check_options(chosen: dict[str, Any]) -> None:
+def check_options(chosen: dict[str, Any]) -> None:
+    """UsageError for what can't be meant for several jobs."""
     said = [option for name, option in _OF_ONE_JOB.items() if chosen[name] is not None]
     if said:
         raise UsageError(f"{said[0]} is for one job, not for {len(chosen['jobs'])}: say it in the job files.")
@@ -91,13 +92,13 @@ def _tasks(chosen: dict[str, Any], arguments: Mapping[str, list[str]], ends: dic
     return tasks
 
 
-def _check_outputs(tasks: Mapping[str, Task]) -> None:
+def check_outputs(jobs: Mapping[str, Job]) -> None:
     """UsageError where two jobs would write the same."""
     seen: dict[Path, str] = {}
-    for name, task in tasks.items():
-        output = task.job.output_path.resolve()
+    for name, job in jobs.items():
+        output = job.output_path.resolve()
         if output in seen:
-            raise UsageError(f"{seen[output]} and {name} have the same output, {task.job.output_path}: name another.")
+            raise UsageError(f"{seen[output]} and {name} have the same output, {job.output_path}: name another.")
         seen[output] = name
 
 

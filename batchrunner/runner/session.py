@@ -32,7 +32,7 @@ from batchrunner.runner.publishing import PartedOutput
 from batchrunner.runner.settings import Settings
 from batchrunner.runner.signals import Signals
 from batchrunner.runner.spooling import keep
-from batchrunner.sink import prepare_output, write_output
+from batchrunner.sink import check_output, prepare_output, write_output
 from batchrunner.store.bitmap import Bitmap
 from batchrunner.store.database import Totals
 from batchrunner.store.mounts import refuse_network
@@ -68,7 +68,8 @@ async def run_job(job: Job, settings: Settings, *, key: Secret, watch: Watch, si
 
     Raises BatchrunnerError for what stops a run before or beside its rows.
     """
-    _check(job, settings)
+    check_job(job, settings)
+    prepare_output(job.output_path, in_parts=job.output_is_folder)
     prepared = await to_thread.run_sync(_prepared, job, settings)
     opened = open_run_folder(
         settings.run_dir,
@@ -97,15 +98,15 @@ async def run_job(job: Job, settings: Settings, *, key: Secret, watch: Watch, si
         return msgspec.structs.replace(result, reopened=reopened)
 
 
-def _check(job: Job, settings: Settings) -> None:
-    """UsageError for what can be told before the input is read."""
+def check_job(job: Job, settings: Settings) -> None:
+    """UsageError for what can be told before the input is read. Nothing is made."""
     check_base_url(job.gateway.base_url, allow_insecure_http=settings.allow_insecure_http)
     in_parts = job.output_is_folder
     if settings.part_rows is not None and not in_parts:
         raise UsageError("--part-rows is for an output in parts: a folder, named with / at its end.")
     if settings.sample is not None and in_parts:
         raise UsageError("--sample makes an output in one file: name one, without / at its end.")
-    prepare_output(job.output_path, in_parts=in_parts)
+    check_output(job.output_path, in_parts=in_parts)
     refuse_network(settings.run_dir, "--run-dir")
     refuse_network(settings.state_dir, "--state-dir")
 

@@ -6,8 +6,8 @@ from typing import Literal
 import msgspec
 
 from batchrunner.runner.drift import OnDrift
-from batchrunner.runner.folder import Resume
 from batchrunner.runner.hooks import Hooks
+from batchrunner.runner.owning import Resume
 from batchrunner.runner.retrying import Condition
 from batchrunner.runner.sampling import Sample
 from batchrunner.runner.stopping import MaxFailed

@@ -21,6 +21,10 @@ _BUSY_SECONDS = 10.0  # the WAL of a killed run is put in order by the first who
 _ROWS_AT_ONCE = 512
 _ENDED = "SELECT number FROM units WHERE number >= ? AND number < ? ORDER BY 1"
 _BODIES = "SELECT number, outcome FROM bodies WHERE number >= ? AND number < ? ORDER BY 1"
+_ANSWERED = (
+    "SELECT number, prompt_tokens, completion_tokens, sent_at, latency_s FROM tries "
+    "WHERE kind IS NULL AND prompt_tokens NOT NULL AND completion_tokens NOT NULL ORDER BY rowid DESC LIMIT ?"
+)
 _RECENT = (
     "SELECT count(*), count(*) - count(kind), total(total_tokens) FROM tries "
     "WHERE rowid >= ? AND sent_at + latency_s >= ?"
@@ -46,6 +50,16 @@ class Recent(NamedTuple):
     tries: int
     units: int
     tokens: int
+
+
+class Answered(NamedTuple):
+    """An answered try: the number of its unit, what it used, when it was sent (Unix time) and how long it took."""
+
+    number: int
+    prompt_tokens: int
+    completion_tokens: int
+    sent_at: float
+    latency_s: float
 
 
 class Reader:
@@ -118,6 +132,19 @@ class Reader:
         ((tries, answered, tokens),) = self._rows(_RECENT, first, since)
         ((failed,),) = self._rows(_RECENTLY_FAILED, first, since)
         return Recent(tries=tries, units=answered + failed, tokens=int(tokens))
+
+    def digests(self, number: Callable[[int], int] = int) -> Iterator[tuple[int, bytes | None]]:
+        """Number, as `number` makes it of the one in the store, and digest of all units that ended, in order."""
+        self._db.create_function("renumbered", 1, number, deterministic=True)
+        return self._read("SELECT renumbered(number), digest FROM units ORDER BY 1")
+
+    def holds_answers(self) -> bool:
+        """Whether any unit was answered."""
+        return bool(self._rows("SELECT 1 FROM units WHERE ok = 1 LIMIT 1"))
+
+    def answered(self, most: int) -> list[Answered]:
+        """The tries answered last, so many at most, in order."""
+        return [Answered(*row) for row in reversed(self._rows(_ANSWERED, most))]
 
     def check(self) -> None:
         """OvertakenError where what was read may be of two minds."""

@@ -183,11 +183,12 @@ def test_a_quota_that_the_gateway_said_is_gone_is_waited_for() -> None:
 
 
 def test_tries_that_are_out_over_the_reset_count_for_both_days() -> None:
-    limits = Limits(windows=windows(("requests", 1, 10)), requests_per_day=500_000)
-    work = Work(requests=600_000, tokens=6e7, latency_seconds=600.0)
-    first, second = forecast(work, limits, Quota(reset=UTC_MIDNIGHT), begins_at=NOON).days[:2]
-    assert not first.gone
-    assert second.requests <= 600_000 - first.requests
+    limits = Limits(windows=windows(("requests", 1, 10)), requests_per_day=430_000)
+    work = Work(requests=900_000, tokens=9e7, latency_seconds=600.0)
+    ahead = forecast(work, limits, Quota(reset=UTC_MIDNIGHT), begins_at=NOON)
+    first, second = ahead.days[:2]
+    assert (first.gone, second.gone) == (False, True)
+    assert second.requests == pytest.approx(430_000 - 600 * ahead.rate, abs=2)
 
 
 def test_what_binds_is_the_tightest_of_all() -> None:

@@ -3,14 +3,12 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
 
-from batchrunner.errors import StorageError, UsageError
+from batchrunner.errors import StorageError
 from batchrunner.runner.folder import RunFolder
+from batchrunner.runner.owning import Resume, check_absent, check_begin
 from batchrunner.sink.atomic import sync_folder
 from batchrunner.store.lock import RunLock
-
-Resume = Literal["auto", "never", "must"]
 
 
 @contextmanager
@@ -22,10 +20,7 @@ def open_run_folder(
     UsageError where --resume must finds no earlier run, or the output is a file that batchrunner did not write, or
     a folder (`in_parts`) with anything in it.
     """
-    if resume == "must" and not (path / "run.sqlite").exists():
-        raise UsageError(f"There is no earlier run to resume in {path}; leave out --resume must to begin one.")
-    if not overwrite and not (path / "run.sqlite").exists():
-        _check_absent(output)
+    check_begin(path, output, resume=resume, overwrite=overwrite)
     locks = [_lock(path)]
     try:
         folder = RunFolder(path, output=output, in_parts=in_parts)
@@ -40,20 +35,13 @@ def open_run_folder(
         try:
             folder.may_overwrite = ours or overwrite
             if not folder.may_overwrite:
-                _check_absent(output)
+                check_absent(output)
             yield folder
         finally:
             folder.close()
     finally:
         for lock in locks:
             lock.release()
-
-
-def _check_absent(output: Path) -> None:
-    if output.is_dir() and not any(output.iterdir()):
-        return
-    if output.exists():
-        raise UsageError(f"{output} exists and is not of this run; name another --output, or say --overwrite.")
 
 
 def _lock(path: Path) -> RunLock:

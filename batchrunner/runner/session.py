@@ -35,7 +35,7 @@ from batchrunner.runner.purse import Purse, purse_of
 from batchrunner.runner.settings import Settings
 from batchrunner.runner.signals import Show, Signals, watched
 from batchrunner.runner.spooling import keep
-from batchrunner.sink import prepare_output
+from batchrunner.sink import check_output, prepare_output
 from batchrunner.sink.columns import Columns
 from batchrunner.store.bitmap import Bitmap
 from batchrunner.store.database import Totals
@@ -72,7 +72,8 @@ async def run_job(job: Job, settings: Settings, *, key: Secret, watch: Watch, si
     Raises BatchrunnerError for what stops a run before or beside its rows.
     """
     deadline = deadline_of(job.run)
-    _check(job, settings)
+    check_job(job, settings)
+    prepare_output(job.output_path, in_parts=job.output_is_folder)
     prepared = await to_thread.run_sync(_prepared, job, settings)
     if (warn := settings.hooks.warn) is not None:
         for words in prepared.warnings:
@@ -82,10 +83,10 @@ async def run_job(job: Job, settings: Settings, *, key: Secret, watch: Watch, si
         output=job.output_path,
         in_parts=job.output_is_folder,
         resume=settings.resume,
-        overwrite=settings.overwrite or settings.to_stdout,
+        overwrite=settings.replaces,
     )
     with opened as folder:
-        check_errors_file(folder, settings)
+        check_errors_file(folder.output, settings, may_overwrite=folder.may_overwrite)
         check_room(settings.run_dir, job.output_path.parent)
         await to_thread.run_sync(folder.begin, prepared, settings.on_drift)
         if settings.spool is not None:
@@ -114,8 +115,8 @@ async def run_job(job: Job, settings: Settings, *, key: Secret, watch: Watch, si
         return msgspec.structs.replace(result, reopened=reopened, to_stdout=settings.to_stdout)
 
 
-def _check(job: Job, settings: Settings) -> None:
-    """UsageError for what can be told before the input is read."""
+def check_job(job: Job, settings: Settings) -> None:
+    """UsageError for what can be told before the input is read. Nothing is made."""
     check_base_url(job.gateway.base_url, allow_insecure_http=settings.allow_insecure_http)
     in_parts = job.output_is_folder
     if settings.part_rows is not None and not in_parts:
@@ -123,7 +124,7 @@ def _check(job: Job, settings: Settings) -> None:
     if settings.sample is not None and in_parts:
         raise UsageError("--sample makes an output in one file: name one, without / at its end.")
     check_format(job, settings)
-    prepare_output(job.output_path, in_parts=in_parts)
+    check_output(job.output_path, in_parts=in_parts)
     refuse_network(settings.run_dir, "--run-dir")
     refuse_network(settings.state_dir, "--state-dir")
 

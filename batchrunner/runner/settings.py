@@ -7,7 +7,7 @@ import msgspec
 
 from batchrunner.runner.drift import OnDrift
 from batchrunner.runner.hooks import Hooks
-from batchrunner.runner.opening import Resume
+from batchrunner.runner.owning import Resume
 from batchrunner.runner.retrying import Condition
 from batchrunner.runner.sampling import Sample
 from batchrunner.runner.stopping import MaxFailed
@@ -46,6 +46,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     spool: Path | None = None
     headers: dict[str, str | Secret] = {}
     hooks: Hooks = Hooks()
+
+    @property
+    def replaces(self) -> bool:
+        """Whether what stands at the output's path is no obstacle: it may be overwritten, or is left alone."""
+        return self.overwrite or self.to_stdout
 
     @property
     def keeps_raw(self) -> bool:

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from batchrunner.errors import StorageError
-from batchrunner.limits.account import Book, Entry, Found, Page
+from batchrunner.limits.account import Book, Entry
 from batchrunner.limits.day import Spent
+from batchrunner.limits.page import Found, Page
 from batchrunner.limits.sharing import Member, Part
 
 KEY = "sky_ab12cd34.0123456789abcdef0123456789"

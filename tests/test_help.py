@@ -18,7 +18,8 @@ from batchrunner.job.schema import BASE_URL, KEY_VARIABLES, Gateway, LimitsTable
 from batchrunner.job.words import OPTIONS_ONLY
 from batchrunner.runner.publishing import PART_ROWS
 
-COMMANDS = ["run", "status", "report", "export", "retry", "probe", "init", "simulate", "limits show", "limits reset"]
+COMMANDS = ["run", "plan", "status", "report", "export", "retry", "probe", "init", "simulate"]
+COMMANDS += ["limits show", "limits reset"]
 HEAVY = {"aiohttp", "httpx", "pyarrow", "pygal", "jinja2", "tenacity"}
 BATCHRUNNER_SCRIPT = Path(sys.executable).parent / "batchrunner"
 DEFAULTS = {

@@ -13,6 +13,7 @@ from batchrunner.cli.exits import BUG, CODE_OF_ERROR
 from batchrunner.cli.run import run
 from batchrunner.job.load import parse_job
 from batchrunner.records import Outcome
+from batchrunner.report.plan import DayPlan, LanePlan, Plan, UntilPlan
 from batchrunner.runner.ending import CODE_OF_END
 
 ROOT = Path(__file__).parents[1]
@@ -59,7 +60,10 @@ def test_the_schema_of_the_readme_is_one() -> None:
     assert Expectations().of(job.request.response_format) is not None
 
 
-@pytest.mark.parametrize("name", ["export", "init", "limits", "probe", "report", "retry", "run", "simulate", "status"])
+NAMES = ["export", "init", "limits", "plan", "probe", "report", "retry", "run", "simulate", "status"]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_every_command_has_help_with_examples(name: str) -> None:
     command = main.get_command(click.Context(main), name)
     assert command is not None
@@ -80,3 +84,9 @@ def test_the_makefile_is_the_front_door() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for verb in re.findall(r"(?:`|^)make (\w+)", README, re.MULTILINE):
         assert f"\n{verb}:" in makefile
+
+
+def test_every_key_of_a_plan_is_listed() -> None:
+    table = README.split("### Plan")[1].split("### Go on")[0]
+    keys = {name for record in (Plan, LanePlan, DayPlan, UntilPlan) for name in record.__struct_fields__}
+    assert {name for name in keys if f"`{name}`" not in table} == set()

@@ -10,6 +10,7 @@ from batchrunner import __version__
 _INTERRUPTED = 130
 _COMMANDS = {
     "run": "Take a file of prompts to a file of answers.",
+    "plan": "What a run would do, take and cost; nothing is sent.",
     "status": "How a run stands, while it goes on and after it.",
     "report": "A run as one page, with plots.",
     "export": "A run's rows as another file, also of an unfinished run.",

@@ -125,20 +125,25 @@ def _spool(job: Job, settings: Settings, style: Style, *, fresh: bool) -> Iterat
 
 def task_of(named: str, chosen: dict[str, Any], arguments: Iterable[str]) -> Task:
     """The job of this name, with the parameters of `run` put over it. BatchrunnerError where it can't be run."""
-    simulate = chosen["simulate"]
-    job = _job(named, chosen, simulate=simulate)
-    check_open_files(job.limits)
-    to_stdout = job.output_is_stdout
-    if to_stdout and chosen["as_json"]:
+    job, settings = asked_of(named, chosen)
+    if settings.to_stdout and chosen["as_json"]:
         raise UsageError("--json and --output - both want stdout: leave out one of them.")
-    if to_stdout and chosen["run_dir"] is not None:
-        job = msgspec.structs.replace(job, output=f"{str(chosen['run_dir']).removesuffix('.run')}.jsonl")
-    settings = msgspec.structs.replace(_settings(job, chosen, simulate=simulate), to_stdout=to_stdout)
-    key, headers = secrets_of(job, chosen["api_key_file"], simulate=simulate)
+    key, headers = secrets_of(job, chosen["api_key_file"], simulate=chosen["simulate"])
     alone = len(chosen["jobs"]) == 1
     hooks = Hooks(warn=None if chosen["quiet"] else partial(_warn, "batchrunner" if alone else safe_text(named)))
     settings = msgspec.structs.replace(settings, arguments=tuple(arguments), headers=headers, hooks=hooks)
     return Task(job=job, settings=settings, key=key)
+
+
+def asked_of(named: str, chosen: dict[str, Any]) -> tuple[Job, Settings]:
+    """The job of this name, and how it is to be run, without its key."""
+    simulate = chosen["simulate"]
+    job = _job(named, chosen, simulate=simulate)
+    check_open_files(job.limits)
+    to_stdout = job.output_is_stdout
+    if to_stdout and chosen["run_dir"] is not None:
+        job = msgspec.structs.replace(job, output=f"{str(chosen['run_dir']).removesuffix('.run')}.jsonl")
+    return job, msgspec.structs.replace(_settings(job, chosen, simulate=simulate), to_stdout=to_stdout)
 
 
 def _warn(name: str, words: str) -> None:

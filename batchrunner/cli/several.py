@@ -25,6 +25,7 @@ from batchrunner.report.safe import safe_text
 from batchrunner.report.summary import Summary
 from batchrunner.runner.conducting import Watch
 from batchrunner.runner.session import run_job
+from batchrunner.runner.settings import Settings
 from batchrunner.runner.signals import Signals
 from batchrunner.runner.simulated import gateway_of
 from batchrunner.runner.summing import kept_summary
@@ -73,10 +74,10 @@ def carry_out_all(chosen: dict[str, Any], arguments: Mapping[str, list[str]]) ->
 def _carry_out_all(
     chosen: dict[str, Any], arguments: Mapping[str, list[str]], log: Log, manner: Manner, style: Style
 ) -> int:
-    _check_options(chosen)
+    check_options(chosen)
     ends = Ends(log)
     tasks = _tasks(chosen, arguments, ends)
-    _check_outputs(tasks)
+    check_outputs({name: task.job for name, task in tasks.items()})
     with ExitStack() as stack:
         asked = _asked(tasks, stack, ends, simulate=chosen["simulate"])
         collect_garbage_seldom()
@@ -95,7 +96,8 @@ def _carry_out_all(
     return together.exit_code
 
 
-def _check_options(chosen: dict[str, Any]) -> None:
+def check_options(chosen: dict[str, Any]) -> None:
+    """UsageError for what can't be meant for several jobs."""
     said = [option for name, option in _OF_ONE_JOB.items() if chosen[name] is not None]
     if said:
         raise UsageError(f"{said[0]} is for one job, not for {len(chosen['jobs'])}: say it in the job files.")
@@ -120,18 +122,23 @@ def _tasks(chosen: dict[str, Any], arguments: Mapping[str, list[str]], ends: End
 
 def _task(name: str, chosen: dict[str, Any], arguments: list[str]) -> Task:
     task = task_of(name, chosen, arguments)
-    if task.settings.to_stdout:
-        raise UsageError("Standard output is for a run of its own: name an output, or run this job alone.")
+    check_not_stdout(task.settings)
     return task
 
 
-def _check_outputs(tasks: Mapping[str, Task]) -> None:
+def check_not_stdout(settings: Settings) -> None:
+    """UsageError where one of several jobs would write to standard output."""
+    if settings.to_stdout:
+        raise UsageError("Standard output is for a run of its own: name an output, or run this job alone.")
+
+
+def check_outputs(jobs: Mapping[str, Job]) -> None:
     """UsageError where two jobs would write the same."""
     seen: dict[Path, str] = {}
-    for name, task in tasks.items():
-        output = task.job.output_path.resolve()
+    for name, job in jobs.items():
+        output = job.output_path.resolve()
         if output in seen:
-            raise UsageError(f"{seen[output]} and {name} have the same output, {task.job.output_path}: name another.")
+            raise UsageError(f"{seen[output]} and {name} have the same output, {job.output_path}: name another.")
         seen[output] = name
 
 

@@ -10,11 +10,8 @@ belong to; instants of days are Unix time. Refused: a book that can't be read. A
 of the limits.
 """
 
-import hashlib
 import os
 import sqlite3
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -25,8 +22,8 @@ import msgspec
 
 from batchrunner.errors import StorageError
 from batchrunner.limits.day import Spent
+from batchrunner.limits.page import Found, Page, boot_id, decode_member, name_in, page_in
 from batchrunner.limits.sharing import Member
-from batchrunner.limits.window import Dimension, Key
 
 VERSION = 1
 _PATIENCE_SECONDS = 10.0
@@ -54,29 +51,6 @@ ON CONFLICT (lane, day) DO UPDATE SET requests = max(0, requests + ?3), tokens =
 _FORGET_DAYS = """
 DELETE FROM day WHERE lane = ?1 AND day NOT IN (SELECT day FROM day WHERE lane = ?1 ORDER BY day DESC LIMIT ?2)
 """
-
-
-class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """A limit that was found out."""
-
-    dimension: Dimension
-    window_seconds: float
-    amount: float
-
-    @property
-    def key(self) -> Key:
-        """What tells a lane's limits apart."""
-        return (self.dimension, self.window_seconds)
-
-
-class Page(msgspec.Struct, frozen=True, kw_only=True):
-    """What the book holds of a lane. `gone_until`: Unix time until which a daily quota is gone, 0 if none is."""
-
-    others: list[Member] = []
-    days: dict[str, Spent] = {}
-    found: list[Found] = []
-    found_at: float = 0.0
-    gone_until: float = 0.0
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,10 +82,6 @@ class LaneInBook(msgspec.Struct, frozen=True, kw_only=True):
     seen_at: float
 
 
-_decode_member = msgspec.json.Decoder(Member).decode
-_decode_found = msgspec.json.Decoder(list[Found]).decode
-
-
 class Book:
     """The SQLite file `book.sqlite` in the state folder. Safe to call from one thread at a time."""
 
@@ -134,12 +104,11 @@ class Book:
             self._inode = self.path.stat().st_ino
         except (OSError, sqlite3.Error) as error:
             raise self._storage_error(error) from error
-        self._boot = _boot_id()
+        self._boot = boot_id()
 
     def lane_name(self, base_url: str, account: str, model: str) -> str:
         """The book's name for a lane; the account (a key, mostly) enters as a salted hash."""
-        digest = hashlib.blake2b(account.encode(), key=self._salt, digest_size=12).hexdigest()
-        return f"{base_url} {digest} {model or '(all models)'}"
+        return name_in(self._salt, base_url, account, model)
 
     def page(self, lane: str) -> Page:
         """What stands in the book of this lane."""
@@ -178,19 +147,7 @@ class Book:
         self._db.close()
 
     def _page(self, lane: str, but: str) -> Page:
-        members = self._db.execute(
-            "SELECT state FROM member WHERE lane = ? AND id != ? AND boot = ?", (lane, but, self._boot)
-        ).fetchall()
-        days = self._db.execute("SELECT day, requests, tokens FROM day WHERE lane = ?", (lane,)).fetchall()
-        row = self._db.execute("SELECT found, found_at, gone_until FROM lane WHERE name = ?", (lane,)).fetchone()
-        found, found_at, gone_until = row or (b"[]", 0.0, 0.0)
-        return Page(
-            others=[_decode_member(state) for (state,) in members],
-            days={day: Spent(requests, tokens) for day, requests, tokens in days},
-            found=_decode_found(found),
-            found_at=found_at,
-            gone_until=gone_until,
-        )
+        return page_in(self._db, lane, self._boot, but)
 
     def _write(self, lane: str, member_id: str, entry: Entry) -> None:
         member, now = entry.member, time.time()
@@ -215,7 +172,7 @@ class Book:
             (self._boot, lane, time.monotonic()),
         ).fetchall()
         for member_id, state, of_this_boot, until in rows:
-            member = _decode_member(state)
+            member = decode_member(state)
             if member.day_requests > 0 or member.day_tokens > 0:
                 self._db.execute(_ADD_DAY, (lane, member.day, member.day_requests, member.day_tokens))
                 settled = msgspec.json.encode(msgspec.structs.replace(member, day_requests=0.0, day_tokens=0.0))
@@ -282,14 +239,3 @@ def _turn_to_wal(db: sqlite3.Connection) -> None:
             time.sleep(0.01)
         else:
             return
-
-
-def _boot_id() -> str:
-    """A name for the time since this machine was started."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        if sys.platform == "darwin":
-            command = ["/usr/sbin/sysctl", "-n", "kern.bootsessionuuid"]
-            return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
-        return f"started about {round((time.time() - time.monotonic()) / 60)}"

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import msgspec
 
-from batchrunner.limits.account import Entry, Found, Page
+from batchrunner.limits.account import Entry
 from batchrunner.limits.day import DayLease, Spent, lease_of
 from batchrunner.limits.in_force import UNLIMITED
+from batchrunner.limits.page import Found, Page
 from batchrunner.limits.quota import Reset
 from batchrunner.limits.sharing import Member, Part, Share, meet
 from batchrunner.limits.window import Key

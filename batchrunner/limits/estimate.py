@@ -16,6 +16,7 @@ from batchrunner.records import Request, Usage
 FIRST_TOKENS_PER_CHAR = 0.3
 FIRST_COMPLETION_TOKENS = 512
 FIRST_LIKELY_TOKENS = 100
+TYPICAL_SHARE = 0.35
 _LEAST_TOKENS_PER_CHAR = 0.1
 _LEAST_OF_LEARNED = 0.9
 FEW = 8
@@ -34,6 +35,18 @@ class Estimate:
     variance: float = 0.0
     shared_error: float = 0.0
     likely: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """Tokens of a try as a plan has them: of the prompt, of a likely completion and of the longest that is allowed
+    (None where nothing bounds it), and what a limit counts in either case."""
+
+    prompt: float
+    likely: float
+    most: int | None
+    counted: float
+    counted_most: float | None
 
 
 @dataclass(slots=True)
@@ -86,7 +99,7 @@ class Estimator:
 
     def estimate(self, request: Request) -> Estimate:
         """What to reserve for this request."""
-        if self._variance.count < FEW:
+        if not self.learned:
             prompt = request.prompt_chars * FIRST_TOKENS_PER_CHAR
             most = request.max_tokens or FIRST_COMPLETION_TOKENS
             likely = most if self.accounting == "upfront" else min(most, FIRST_LIKELY_TOKENS)
@@ -101,6 +114,28 @@ class Estimator:
         else:
             prompt = self._prompts.at(request.prompt_chars) * _LEAST_OF_LEARNED
         return max(1.0, prompt + ((request.max_tokens or 0) if self.accounting == "upfront" else 0))
+
+    def foresee(self, request: Request) -> Foreseen:
+        """What a try will use. Where few answers were seen: TYPICAL_SHARE of `max_tokens` is a likely completion."""
+        cap = request.max_tokens
+        if self.learned:
+            prompt, likely = self._prompts.at(request.prompt_chars), self._likely(cap)
+        else:
+            prompt = request.prompt_chars * FIRST_TOKENS_PER_CHAR
+            likely = TYPICAL_SHARE * cap if cap else FIRST_COMPLETION_TOKENS
+        most = None if cap is None else prompt + cap
+        upfront = self.accounting == "upfront" and most is not None
+        return Foreseen(prompt, likely, cap, most if upfront and most is not None else prompt + likely, most)
+
+    @property
+    def learned(self) -> bool:
+        """Whether enough answers were seen to go by."""
+        return self._variance.count >= FEW
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation, in tokens, of what was counted from what had been estimated."""
+        return math.sqrt(self._variance.value)
 
     def learn(self, request: Request, usage: Usage) -> None:
         """Take in what an answer really used."""
@@ -127,8 +162,9 @@ class Estimator:
 
     def _completion(self, request: Request) -> float:
         cap = request.max_tokens
-        if self.accounting == "upfront" and cap:
-            return cap
+        return cap if self.accounting == "upfront" and cap else self._likely(cap)
+
+    def _likely(self, cap: int | None) -> float:
         own = self._by_cap.get(cap)
         mean = own if own is not None and own.count >= FEW else self._completions
         return min(mean.value, cap or mean.value)

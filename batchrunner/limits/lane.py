@@ -20,8 +20,8 @@ from batchrunner.records import Kind
 
 QUOTA_AFTER_SILENT_STEPS = 3
 STALE_SECONDS = 0.02
-_SIGMAS = 3.0
-_LARGEST_MARGIN = 0.5
+SIGMAS = 3.0
+LARGEST_MARGIN = 0.5
 _TOKENS_WEIGHT = 0.1
 _PASSED_AFTER = 3.0  # times what a refusal takes
 _PASSED_AT_LEAST_SECONDS = 0.25
@@ -40,6 +40,11 @@ class Limits:
     concurrency: int | None = None
     most_concurrency: int | None = None
 
+    @property
+    def most_tokens(self) -> float:
+        """What one try may have at most."""
+        return min([self.tokens_per_day, *(limit.amount for limit in self.windows if limit.dimension == "tokens")])
+
 
 class Lane:
     """Decides when the next try may be sent. Leases out are the requests in flight."""
@@ -51,8 +56,7 @@ class Lane:
         self.day = Day(limits.requests_per_day, limits.tokens_per_day)
         self.force = InForce(limits.windows, now=now)
         self.sums = Sums()
-        tokens = (limit.amount for limit in limits.windows if limit.dimension == "tokens")
-        self.most_tokens = min(limits.tokens_per_day, *tokens, FOREVER)  # that a try may have under declared limits
+        self.most_tokens = limits.most_tokens
         self.leased_until = FOREVER
         self.gone_until = -FOREVER  # as the gateway told of its daily quota
         self.bound_by = ""
@@ -272,7 +276,7 @@ class Lane:
         if not self.force.is_declared(key):
             return min(window.ready_at(tokens, now, 0.0, estimate.likely), self.force.doubt_at(key))
         error = self.out.error(estimate, window.limit.amount / max(1.0, self._mean_tokens))
-        margin = min(_SIGMAS * error, _LARGEST_MARGIN * window.limit.amount)
+        margin = min(SIGMAS * error, LARGEST_MARGIN * window.limit.amount)
         self.largest_margin = max(self.largest_margin, margin)
         return window.ready_at(tokens, now, margin, estimate.likely)
 

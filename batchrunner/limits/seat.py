@@ -5,11 +5,11 @@ decide) is pure and runs while nobody else can write, `apply` brings the decisio
 the lane admits no more than the notes promise.
 """
 
-from batchrunner.limits.account import Found
 from batchrunner.limits.day import LEASE_LEAST, LEASE_SECONDS, Spent
 from batchrunner.limits.decide import MEMBER_SECONDS, Decision, Notes
 from batchrunner.limits.in_force import UNLIMITED
 from batchrunner.limits.lane import Lane
+from batchrunner.limits.page import Found
 from batchrunner.limits.quota import GatewayClock, Reset
 from batchrunner.limits.sharing import Member, Part
 from batchrunner.limits.window import Key, Window

@@ -162,6 +162,11 @@ def worst_of(prompt: float, completion: float, price: ModelPrices | None) -> Amo
 
 def gate_of(run: RunTable, spending: Iterable[Spending], price_of: PriceOf) -> Gate:
     """The gate of a run with a budget, of which the tries of earlier ones have taken so much."""
+    return Gate(budget_of(run, spending, price_of), price_of)
+
+
+def budget_of(run: RunTable, spending: Iterable[Spending], price_of: PriceOf) -> Budget:
+    """The budget of a run, of which the tries of earlier ones have taken so much."""
     most = Amount(
         NO_BOUND if run.budget_tokens is None else run.budget_tokens,
         NO_BOUND if run.budget_cost is None else run.budget_cost,
@@ -169,7 +174,7 @@ def gate_of(run: RunTable, spending: Iterable[Spending], price_of: PriceOf) -> G
     spent = _NOTHING
     for one in spending:
         spent = spent.plus(_spent_on(one, price_of(one.model)))
-    return Gate(Budget(most=most, spent=spent), price_of)
+    return Budget(most=most, spent=spent)
 
 
 def _spent_on(one: Spending, price: ModelPrices | None) -> Amount:

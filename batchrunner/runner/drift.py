@@ -4,12 +4,14 @@ A unit is its number and the digest of what is asked for it. Rows that were appe
 run. Units that are gone from the input stay recorded, so that an input cut short by mistake costs nothing.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Literal
 
 import msgspec
 
 from batchrunner.chat.request import RequestSettings, compose, digest_of
+from batchrunner.errors import InputError
 from batchrunner.records import Row
 from batchrunner.store.bitmap import Bitmap
 
@@ -19,12 +21,12 @@ Units = Callable[[Callable[[int], bool]], Iterator[list[Row]]]
 Recorded = Callable[[], Iterable[tuple[int, bytes | None]]]
 
 
-def told_of_columns(output: object, differing: Iterable[str]) -> str | None:
-    """For people: that what is recorded of each row is not what the earlier run recorded; None where it is."""
+def check_columns(output: Path, differing: Iterable[str], on_drift: OnDrift) -> None:
+    """InputError where what is recorded of each row is not what the earlier run recorded, and this is not to be."""
     names = [words for name, words in _RECORDED.items() if name in differing]
-    if not names:
-        return None
-    return (
+    if not names or on_drift == "keep":
+        return
+    raise InputError(
         f"The earlier run of {output} was told otherwise about {' and '.join(names)}, and its rows stay as they were "
         "recorded. To go on with rows of both kinds say --on-drift keep, to start anew --resume never; another "
         "--output keeps both."
@@ -51,6 +53,19 @@ class Drift(msgspec.Struct, frozen=True, kw_only=True):
         """For people: `3 changed (the first: id "q17"), 10 new, 0 gone`."""
         first = "" if self.first_changed is None else f' (the first: id "{self.first_changed}")'
         return f"{len(self.changed):,} changed{first}, {self.new:,} new, {self.gone:,} gone"
+
+    def error(self, output: Path, differing: Sequence[str]) -> InputError:
+        """Why the run of this output can't go on. `differing`: the names of what is not the same."""
+        return InputError(
+            f"The earlier run of {output} asked something else (not the same {', '.join(differing)}): units "
+            f"{self.words()}. To ask what changed again say --on-drift rerun-changed, to keep its answers "
+            "--on-drift keep, to start anew --resume never; another --output keeps both."
+        )
+
+
+def names_that_differ(now: Mapping[str, str], earlier: Mapping[str, str]) -> list[str]:
+    """What makes two runs different ones, by name."""
+    return sorted(name for name in now.keys() | earlier.keys() if now.get(name) != earlier.get(name))
 
 
 def compare(units: Units, arms: Sequence[RequestSettings], total: int, recorded: Recorded) -> Drift:

@@ -1,6 +1,7 @@
 """The output of a run that has ended, in one file or on standard output: a fold of its store."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from batchrunner.errors import UsageError
 from batchrunner.job.schema import Job
@@ -34,10 +35,10 @@ def check_format(job: Job, settings: Settings) -> None:
         raise UsageError(f"{beside} would be part of the input: name another --output.")
 
 
-def check_errors_file(folder: RunFolder, settings: Settings) -> None:
+def check_errors_file(output: Path, settings: Settings, *, may_overwrite: bool) -> None:
     """UsageError where the file of failures would be written over one that batchrunner did not make."""
-    beside = errors_beside(folder.output)
-    if settings.output_format == _BATCH and not settings.to_stdout and not folder.may_overwrite and beside.exists():
+    beside = errors_beside(output)
+    if settings.output_format == _BATCH and not settings.to_stdout and not may_overwrite and beside.exists():
         raise UsageError(f"{beside} exists and is not of this run; name another --output, or say --overwrite.")
 
 

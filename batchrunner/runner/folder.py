@@ -1,6 +1,5 @@
 """The run folder: compared with the run that was here before, its in-flight marks counted, whose its output is."""
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from itertools import takewhile
@@ -8,12 +7,12 @@ from pathlib import Path
 
 import msgspec
 
-from batchrunner.errors import InputError
 from batchrunner.runner.about import about_run, fact_of_about
 from batchrunner.runner.arms import ASIDE, Renumbering, arms_in, fact_of
-from batchrunner.runner.drift import Drift, OnDrift, Recorded, of_what_is_asked, told_of_columns
+from batchrunner.runner.drift import OnDrift, Recorded, check_columns, names_that_differ, of_what_is_asked
+from batchrunner.runner.owning import PUBLISHED, PUBLISHING, owns_output, stamp_of
 from batchrunner.runner.preparing import Prepared, Scanned
-from batchrunner.runner.published import folder_of, layout_in, outcomes, published_in
+from batchrunner.runner.published import folder_of, layout_in, outcomes
 from batchrunner.runner.publishing import take_parts_back
 from batchrunner.runner.retrying import Condition, matches
 from batchrunner.sink.atomic import sync_folder
@@ -22,12 +21,10 @@ from batchrunner.store.database import Store, peek
 from batchrunner.store.marks import Marks
 from batchrunner.store.renumbered import RenumberedStore
 
-_IDENTITY = "identity"
+IDENTITY = "identity"
+SCANNED = "scanned"
 _IN_DOUBT = "in_doubt"
 _DOUBTED = "doubted"
-_SCANNED = "scanned"
-_PUBLISHED = "published"
-_PUBLISHING = "begun"
 
 
 class RunFolder:
@@ -54,7 +51,7 @@ class RunFolder:
         Where the input or the request are not those of the earlier run, its units are held against the job:
         InputError where some drifted and `on_drift` is "stop". Where the job has other arms they get other numbers.
         """
-        known = self.store.fact(_IDENTITY)
+        known = self.store.fact(IDENTITY)
         earlier = job.identity if known is None else msgspec.json.decode(known, type=dict[str, str])
         change = Renumbering(arms_in(self.store.fact, earlier), job.known_arms, job.swept)
         if not change.moves:
@@ -75,7 +72,7 @@ class RunFolder:
     @property
     def has_begun(self) -> bool:
         """Whether a run was ever begun in it."""
-        return self.store.fact(_IDENTITY) is not None
+        return self.store.fact(IDENTITY) is not None
 
     def choose(self, chosen: Bitmap, arms: int) -> None:
         """Ask these rows alone, each in all its arms; others that were recorded stay so, and are in no output."""
@@ -108,7 +105,7 @@ class RunFolder:
 
     def remember_scanned(self, scanned: Scanned) -> None:
         """So that the same bytes need not be scanned again."""
-        self.store.remember(_SCANNED, msgspec.json.encode(scanned).decode())
+        self.store.remember(SCANNED, msgspec.json.encode(scanned).decode())
 
     def distrust(self, identity: dict[str, str]) -> None:
         """The input changed while it was read: the next run holds every recorded unit against it."""
@@ -117,31 +114,20 @@ class RunFolder:
     @property
     def owns_output(self) -> bool:
         """Whether what stands at the output's path is of this run folder: written, or being written, by its runs."""
-        if self.in_parts:
-            return self._owns_parts
-        published = self.store.fact(_PUBLISHED) or ""
-        return bool(published) and (published == _PUBLISHING or published.startswith(_stamp(self.output)))
-
-    @property
-    def _owns_parts(self) -> bool:
-        layout = layout_in(self.store)
-        if layout is None or folder_of(self.path, layout) == Path(os.path.normpath(self.output.absolute())):
-            return layout is not None
-        moved = [self.output / one.part.name for one in published_in(self.store).values()]
-        return bool(moved) and all(path.exists() for path in moved)
+        return owns_output(self.store, self.path, self.output, in_parts=self.in_parts)
 
     def inherit_output(self) -> None:
         """The file at the output's path is of a run that was set aside for this one: it may be replaced."""
-        self.store.remember(_PUBLISHED, _stamp(self.output))
+        self.store.remember(PUBLISHED, stamp_of(self.output))
 
     @property
     def published(self) -> str:
         """What was written last, as `publishing` was told; empty before."""
-        return self.store.fact(_PUBLISHED) or ""
+        return self.store.fact(PUBLISHED) or ""
 
     def is_published(self, content: str) -> bool:
         """Whether the output stands as it was written, with this content."""
-        return self.output.exists() and self.store.fact(_PUBLISHED) == f"{_stamp(self.output)} {content}"
+        return self.output.exists() and self.store.fact(PUBLISHED) == f"{stamp_of(self.output)} {content}"
 
     @contextmanager
     def publishing(self, content: str) -> Iterator[None]:
@@ -149,14 +135,14 @@ class RunFolder:
 
         A writing that fails leaves the output as it was, and whose it was.
         """
-        before = self.store.fact(_PUBLISHED) or ""
-        self.store.remember(_PUBLISHED, _PUBLISHING)
+        before = self.store.fact(PUBLISHED) or ""
+        self.store.remember(PUBLISHED, PUBLISHING)
         try:
             yield
         except BaseException:
-            self.store.remember(_PUBLISHED, before)
+            self.store.remember(PUBLISHED, before)
             raise
-        self.store.remember(_PUBLISHED, f"{_stamp(self.output)} {content}")
+        self.store.remember(PUBLISHED, f"{stamp_of(self.output)} {content}")
 
     def _drifted(self, job: Prepared, earlier: dict[str, str], recorded: Recorded, on_drift: OnDrift) -> Iterable[int]:
         """The units that are to be asked again, by the numbers that they have, or will have.
@@ -164,21 +150,19 @@ class RunFolder:
         An earlier run without a single answer binds nobody: there is nothing to mix.
         """
         now = job.identity
-        differing = sorted(name for name in now.keys() | earlier.keys() if now.get(name) != earlier.get(name))
+        differing = names_that_differ(now, earlier)
         if not differing:
             return ()
         if not self.store.holds_answers():
             self._renew_output()
             self.store.reopen_all()
             return ()
-        told = told_of_columns(self.output, differing)
-        if told is not None and on_drift != "keep":
-            raise InputError(told)
+        check_columns(self.output, differing, on_drift)
         if not of_what_is_asked(differing):
             return ()
         drift = job.drift_from(lambda: takewhile(lambda unit: unit[0] < ASIDE, recorded()))
         if drift and on_drift == "stop":
-            raise InputError(_told(self.output, differing, drift))
+            raise drift.error(self.output, differing)
         return drift.changed if on_drift == "rerun-changed" else ()
 
     def _count_in_doubt(self) -> None:
@@ -209,27 +193,10 @@ class RunFolder:
             self.inherit_output()
 
     def _remember_identity(self, identity: dict[str, str]) -> None:
-        self.store.remember(_IDENTITY, msgspec.json.encode(identity).decode())
+        self.store.remember(IDENTITY, msgspec.json.encode(identity).decode())
 
 
 def scanned_before(path: Path) -> Scanned | None:
     """What the run in this folder, if there is one, found in its input."""
-    fact = peek(path, _SCANNED)
+    fact = peek(path, SCANNED)
     return None if fact is None else msgspec.json.decode(fact, type=Scanned)
-
-
-def _told(output: Path, differing: list[str], drift: Drift) -> str:
-    return (
-        f"The earlier run of {output} asked something else (not the same {', '.join(differing)}): units "
-        f"{drift.words()}. To ask what changed again say --on-drift rerun-changed, to keep its answers "
-        "--on-drift keep, to start anew --resume never; another --output keeps both."
-    )
-
-
-def _stamp(output: Path) -> str:
-    """What tells a file from another one at the same path."""
-    try:
-        status = output.stat()
-    except OSError:
-        return "none"
-    return f"{status.st_ino} {status.st_size} {status.st_mtime_ns}"

@@ -10,17 +10,18 @@ from pathlib import Path
 import anyio
 
 from batchrunner.chat.request import compose
-from batchrunner.errors import LockedError, StorageError, UsageError
+from batchrunner.errors import LockedError, StorageError
 from batchrunner.job.schema import Job
 from batchrunner.records import Request
 from batchrunner.runner.budget import gate_of
 from batchrunner.runner.course import Course
 from batchrunner.runner.folder import RunFolder
 from batchrunner.runner.money import finder_of
+from batchrunner.runner.owning import Resume, check_absent, check_begin
 from batchrunner.runner.preparing import Prepared
 from batchrunner.runner.publishing import PartedOutput
 from batchrunner.runner.purse import Purse
-from batchrunner.runner.settings import Resume, Settings
+from batchrunner.runner.settings import Settings
 from batchrunner.sink.atomic import sync_folder
 from batchrunner.sink.columns import Columns
 from batchrunner.store.lock import RunLock, holder_of, locked_by
@@ -46,7 +47,7 @@ async def opened_folder(job: Job, settings: Settings, stack: ExitStack, wait_unt
             output=job.output_path,
             in_parts=job.output_is_folder,
             resume=settings.resume,
-            overwrite=settings.overwrite or settings.to_stdout,
+            overwrite=settings.replaces,
         )
         try:
             return stack.enter_context(opened)
@@ -102,10 +103,7 @@ def _open_run_folder(
     UsageError where --resume must finds no earlier run, or the output is a file that batchrunner did not write, or
     a folder (`in_parts`) with anything in it.
     """
-    if resume == "must" and not (path / "run.sqlite").exists():
-        raise UsageError(f"There is no earlier run to resume in {path}; leave out --resume must to begin one.")
-    if not overwrite and not (path / "run.sqlite").exists():
-        _check_absent(output)
+    check_begin(path, output, resume=resume, overwrite=overwrite)
     locks = [_lock(path)]
     try:
         folder = RunFolder(path, output=output, in_parts=in_parts)
@@ -120,20 +118,13 @@ def _open_run_folder(
         try:
             folder.may_overwrite = ours or overwrite
             if not folder.may_overwrite:
-                _check_absent(output)
+                check_absent(output)
             yield folder
         finally:
             folder.close()
     finally:
         for lock in locks:
             lock.release()
-
-
-def _check_absent(output: Path) -> None:
-    if output.is_dir() and not any(output.iterdir()):
-        return
-    if output.exists():
-        raise UsageError(f"{output} exists and is not of this run; name another --output, or say --overwrite.")
 
 
 def _lock(path: Path) -> RunLock:

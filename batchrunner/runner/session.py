@@ -39,7 +39,7 @@ from batchrunner.runner.purse import Purse
 from batchrunner.runner.settings import Settings
 from batchrunner.runner.signals import Signals
 from batchrunner.runner.spooling import keep
-from batchrunner.sink import prepare_output
+from batchrunner.sink import check_output, prepare_output
 from batchrunner.store.bitmap import Bitmap
 from batchrunner.store.database import Totals
 from batchrunner.store.mounts import refuse_network
@@ -78,7 +78,8 @@ async def run_job(job: Job, settings: Settings, *, key: Secret, watch: Watch, si
 
 async def _run(job: Job, settings: Settings, key: Secret, course: Course) -> Result:
     deadline = deadline_of(job.run)
-    _check(job, settings)
+    check_job(job, settings)
+    prepare_output(job.output_path, in_parts=job.output_is_folder)
     wait_until = time.monotonic() + settings.wait_lock_seconds
     await until_free(settings.run_dir, wait_until, course)
     prepared = await to_thread.run_sync(_prepared, job, settings, course)
@@ -87,7 +88,7 @@ async def _run(job: Job, settings: Settings, key: Secret, course: Course) -> Res
             warn(words)
     with ExitStack() as stack:
         folder = await opened_folder(job, settings, stack, wait_until, course)
-        check_errors_file(folder, settings)
+        check_errors_file(folder.output, settings, may_overwrite=folder.may_overwrite)
         check_room(settings.run_dir, job.output_path.parent)
         with course.doing("comparing the rows with those of the earlier run", prepared.source.size()):
             await to_thread.run_sync(folder.begin, prepared, settings.on_drift)
@@ -116,8 +117,8 @@ async def _run(job: Job, settings: Settings, key: Secret, course: Course) -> Res
         return msgspec.structs.replace(result, reopened=reopened, to_stdout=settings.to_stdout)
 
 
-def _check(job: Job, settings: Settings) -> None:
-    """UsageError for what can be told before the input is read."""
+def check_job(job: Job, settings: Settings) -> None:
+    """UsageError for what can be told before the input is read. Nothing is made."""
     check_base_url(job.gateway.base_url, allow_insecure_http=settings.allow_insecure_http)
     in_parts = job.output_is_folder
     if settings.part_rows is not None and not in_parts:
@@ -125,7 +126,7 @@ def _check(job: Job, settings: Settings) -> None:
     if settings.sample is not None and in_parts:
         raise UsageError("--sample makes an output in one file: name one, without / at its end.")
     check_format(job, settings)
-    prepare_output(job.output_path, in_parts=in_parts)
+    check_output(job.output_path, in_parts=in_parts)
     refuse_network(settings.run_dir, "--run-dir")
     refuse_network(settings.state_dir, "--state-dir")
 

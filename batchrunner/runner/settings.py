@@ -7,13 +7,12 @@ import msgspec
 
 from batchrunner.runner.drift import OnDrift
 from batchrunner.runner.hooks import Hooks
+from batchrunner.runner.owning import Resume
 from batchrunner.runner.retrying import Condition
 from batchrunner.runner.sampling import Sample
 from batchrunner.runner.stopping import MaxFailed
 from batchrunner.sink import OutputFormat
 from batchrunner.transport.secret import Secret
-
-Resume = Literal["auto", "never", "must"]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +47,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     spool: Path | None = None
     headers: dict[str, str | Secret] = {}
     hooks: Hooks = Hooks()
+
+    @property
+    def replaces(self) -> bool:
+        """Whether what stands at the output's path is no obstacle: it may be overwritten, or is left alone."""
+        return self.overwrite or self.to_stdout
 
     @property
     def keeps_raw(self) -> bool:

@@ -26,24 +26,31 @@ _SUFFIXES = {b"\x1f\x8b": ".jsonl.gz", b"\x28\xb5\x2f\xfd": ".jsonl.zst", b"PAR1
 
 @contextmanager
 def spooled(
-    run_dir: Path, stream: BufferedReader | None, *, anew: bool, told: Callable[[int], object]
+    run_dir: Path,
+    stream: BufferedReader | None,
+    *,
+    anew: bool,
+    told: Callable[[int], object],
+    beside: Path | None = None,
 ) -> Iterator[Path]:
     """The file that holds what came from `stream`; where nothing came, the copy in the run folder. `told` hears how
     many bytes have come.
 
-    `anew`: that folder is about to be set aside, so its copy is copied. InputError where there is nothing at all.
+    `anew`: that folder is about to be set aside, so its copy is copied; `beside`: it is made beside this folder and not
+    beside that one. InputError where there is nothing at all.
     """
     told(0)
+    place = beside or run_dir
     first = _first_of(stream)
     copy = next(iter(sorted(run_dir.glob(f"{_NAME}.*"))), None)
     if first and stream is not None:
         suffix = next((suffix for magic, suffix in _SUFFIXES.items() if first.startswith(magic)), ".jsonl")
-        with _spool(run_dir, first, stream, suffix, told) as path:
+        with _spool(place, first, stream, suffix, told) as path:
             yield path
     elif copy is None:
         raise InputError("Nothing came from standard input: pipe rows into it, or name a file.")
     elif anew:
-        with copy.open("rb") as rows, _spool(run_dir, b"", rows, copy.name.removeprefix(_NAME), told) as path:
+        with copy.open("rb") as rows, _spool(place, b"", rows, copy.name.removeprefix(_NAME), told) as path:
             yield path
     else:
         yield copy

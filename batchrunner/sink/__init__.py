@@ -17,7 +17,15 @@ from batchrunner.sink.formats import SUFFIXES, suffix_in, write_rows
 from batchrunner.sink.jsonl import write_jsonl
 from batchrunner.sink.openai_batch import batch_lines
 
-__all__ = ["OutputFormat", "prepare_output", "standard_output", "write_lines", "write_output", "write_summary"]
+__all__ = [
+    "OutputFormat",
+    "check_output",
+    "prepare_output",
+    "standard_output",
+    "write_lines",
+    "write_output",
+    "write_summary",
+]
 
 OutputFormat = Literal["native", "openai-batch"]
 _STDOUT = 1
@@ -28,14 +36,19 @@ MAX_NAME_BYTES = 200  # file systems take 255; the summary and temporary names b
 def prepare_output(path: Path, *, in_parts: bool = False) -> None:
     """Make the folder that the output will stand in. UsageError for a name that can't be an output (`in_parts`: a
     folder's), StorageError for a folder that can't be made or written."""
-    if in_parts:
-        _prepare_parts(path)
-        return
+    check_output(path, in_parts=in_parts)
+    prepare_folder(path / "part" if in_parts and path.exists() else path)
+
+
+def check_output(path: Path, *, in_parts: bool = False) -> None:
+    """UsageError for a name that can't be an output (`in_parts`: a folder's). Nothing is made."""
     _check_name(path)
+    if in_parts:
+        _check_parts(path)
+        return
     _suffix(path)
     if path.is_dir():
         raise UsageError(f"{path} is a folder: name a file in it")
-    prepare_folder(path)
 
 
 def write_output(path: Path, outcomes: Iterable[bytes], *, replace: bool, columns: Columns = NATIVE) -> None:
@@ -74,13 +87,11 @@ def write_summary(path: Path, body: bytes) -> None:
         file.write(body)
 
 
-def _prepare_parts(path: Path) -> None:
-    _check_name(path)
+def _check_parts(path: Path) -> None:
     if path.name in ("", ".."):
         raise UsageError(f"{path}/ has no name to call the run folder after: name the folder of parts")
     if path.exists() and not path.is_dir():
         raise UsageError(f"{path} is a file: a name with / at its end is a folder for parts")
-    prepare_folder(path / "part" if path.exists() else path)
 
 
 def _check_name(path: Path) -> None:

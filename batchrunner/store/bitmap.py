@@ -17,6 +17,11 @@ class Bitmap:
         for number in numbers:
             self.add(number)
 
+    @property
+    def size(self) -> int:
+        """What every number in it is below."""
+        return self._size
+
     def add(self, number: int) -> None:
         """Put a number in."""
         if number < self._size and number not in self:

@@ -2,7 +2,7 @@
 
 SQLite's readers of a WAL need no lock that a writer waits for. But a reader that comes when nobody has the store open
 would have to create the files of a WAL; so it reads the file as it stands then, and anew if a run begins meanwhile.
-Refused: stores of another version.
+Refused: stores of another version, but older ones where who reads takes them.
 """
 
 import sqlite3
@@ -14,13 +14,19 @@ from batchrunner.errors import StorageError
 from batchrunner.store.bitmap import Bitmap
 from batchrunner.store.choosing import choose
 from batchrunner.store.database import FILE
+from batchrunner.store.older import show_as_now
 from batchrunner.store.schema import VERSION
+from batchrunner.store.spending import Spending, spending_in
 from batchrunner.store.summing import Tries, sums_by_day
 
 _BUSY_SECONDS = 10.0  # the WAL of a killed run is put in order by the first who reads it
 _ROWS_AT_ONCE = 512
 _ENDED = "SELECT number FROM units WHERE number >= ? AND number < ? ORDER BY 1"
 _BODIES = "SELECT number, outcome FROM bodies WHERE number >= ? AND number < ? ORDER BY 1"
+_ANSWERED = (
+    "SELECT number, prompt_tokens, completion_tokens, sent_at, latency_s FROM tries "
+    "WHERE kind IS NULL AND prompt_tokens NOT NULL AND completion_tokens NOT NULL ORDER BY rowid DESC LIMIT ?"
+)
 _RECENT = (
     "SELECT count(*), count(*) - count(kind), total(total_tokens) FROM tries "
     "WHERE rowid >= ? AND sent_at + latency_s >= ?"
@@ -77,11 +83,22 @@ class TryRow(NamedTuple):
     cost: float | None
 
 
+class Answered(NamedTuple):
+    """An answered try: the number of its unit, what it used, when it was sent (Unix time) and how long it took."""
+
+    number: int
+    prompt_tokens: int
+    completion_tokens: int
+    sent_at: float
+    latency_s: float
+
+
 class Reader:
     """A snapshot of the store in a run folder. `read_store` hands it out."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, takes_older: bool = False) -> None:
         self._path = folder / FILE
+        self._takes_older = takes_older
         self._wal = folder / f"{FILE}-wal"
         self._stamp = None if self._wal.exists() else _stamp(self._path)
         mode = "mode=ro" if self._stamp is None else "immutable=1"
@@ -161,6 +178,23 @@ class Reader:
         ((failed,),) = self._rows(_RECENTLY_FAILED, first, since)
         return Recent(tries=tries, units=answered + failed, tokens=int(tokens))
 
+    def digests(self, number: Callable[[int], int] = int) -> Iterator[tuple[int, bytes | None]]:
+        """Number, as `number` makes it of the one in the store, and digest of all units that ended, in order."""
+        self._db.create_function("renumbered", 1, number, deterministic=True)
+        return self._read("SELECT renumbered(number), digest FROM units ORDER BY 1")
+
+    def holds_answers(self) -> bool:
+        """Whether any unit was answered."""
+        return bool(self._rows("SELECT 1 FROM units WHERE ok = 1 LIMIT 1"))
+
+    def answered(self, most: int) -> list[Answered]:
+        """The tries answered last, so many at most, in order."""
+        return [Answered(*row) for row in reversed(self._rows(_ANSWERED, most))]
+
+    def spending(self) -> Iterator[Spending]:
+        """What all tries took of a budget, by model."""
+        return spending_in(self._rows)
+
     def check(self) -> None:
         """OvertakenError where what was read may be of two minds."""
         if self._stamp is not None and (self._wal.exists() or _stamp(self._path) != self._stamp):
@@ -190,7 +224,9 @@ class Reader:
         ((found,),) = self._rows("PRAGMA user_version")
         if found > VERSION:
             raise StorageError(f"{self._path} was written by a newer batchrunner; use that one.")
-        if found < VERSION:
+        if found < VERSION and self._takes_older:
+            show_as_now(self._db, found)
+        elif found < VERSION:
             raise StorageError(
                 f"{self._path} is of an older batchrunner, or just being made; run the same command again, "
                 "which brings it up to date."
@@ -225,14 +261,15 @@ class OvertakenError(Exception):
     """A run began to write while its store was read as a file that nobody has open."""
 
 
-def read_store(folder: Path, fold: Callable[[Reader], _Found]) -> _Found:
+def read_store(folder: Path, fold: Callable[[Reader], _Found], *, takes_older: bool = False) -> _Found:
     """What `fold` makes of a snapshot of the store in this folder; it is asked anew where a run overtakes it.
+    `takes_older`: one of an older version is read as it would be after its run had brought it up to date.
 
     StorageError where the store can't be read.
     """
     while True:
         try:
-            reader = Reader(folder)
+            reader = Reader(folder, takes_older=takes_older)
             try:
                 found = fold(reader)
                 reader.check()

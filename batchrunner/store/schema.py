@@ -38,8 +38,9 @@ INSERT INTO units SELECT number, ok, NULL,
     FROM units_1;
 DROP TABLE units_1;
 """
+EMPTY = _TABLES_2 + _TAKE_OVER_2 + _TAKE_OVER_3 + _UNITS
 _STEPS = {  # all that is needed from that version on
-    0: _TABLES_2 + _TAKE_OVER_2 + _TAKE_OVER_3 + _UNITS,
+    0: EMPTY,
     1: _SET_1_ASIDE + _UNITS + _TAKE_OVER_1 + _TAKE_OVER_2 + _TAKE_OVER_3,
     2: _TAKE_OVER_2 + _TAKE_OVER_3,
     3: _TAKE_OVER_3,

@@ -77,7 +77,7 @@ def test_the_earlier_of_two_deadlines_counts_and_no_clock_that_is_set_makes_a_ru
 def test_nothing_is_sent_after_a_deadline_and_what_is_in_flight_is_drained(bench: Bench, simulate: Simulate) -> None:
     gateway = simulate("--latency", "0.6")
     bench.prompts(400)
-    until = datetime.now(UTC) + timedelta(seconds=4)
+    until = datetime.now(UTC) + timedelta(seconds=8)
     options = ("in.jsonl", "-m", "m/m", "--base-url", gateway.base_url, "--concurrency", "8")
     process = bench.run(*options, "--until", until.isoformat(), code=75)
     assert time.time() < until.timestamp() + 10

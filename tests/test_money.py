@@ -247,7 +247,7 @@ def test_the_price_is_that_of_the_model_that_was_asked(bench: Bench, told: Told)
 def test_costs_are_told_by_model_and_day_and_by_variant(bench: Bench, told: Told) -> None:
     rows(bench, [used(100, 100)], [used(200, 0)])
     prices = '[prices."acme/large"]\nprompt = 10\ncompletion = 10\n[sweep]\nmodel = ["acme/small", "acme/large"]\n'
-    process = bench.run(job(bench, told.base_url, more=PRICES + prices))
+    process = bench.run(job(bench, told.base_url, more=PRICES + prices), "--progress", "log")
     summary = bench.summary("out.jsonl")
     assert [(one["model"], one["cost"]) for one in summary["variants"]] == [
         ("acme/small", 0.0016),

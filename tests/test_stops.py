@@ -49,7 +49,7 @@ def test_a_doubled_custom_id_is_refused_with_both_line_numbers(bench: Bench, sim
         (("--base-url", "http://gateway.example/v1"), 78, "--allow-insecure-http"),
         (("--base-url", "gateway.example"), 78, "no URL"),
         (("--prompt", "{{ question"), 78, "template"),
-        (("-o", "answers.txt"), 78, ".jsonl or .parquet"),
+        (("-o", "answers.txt"), 78, ".jsonl, .jsonl.gz, .jsonl.zst or .parquet"),
         (("-o", "in.jsonl/answers.jsonl"), 74, "in.jsonl"),
         (("--resume", "must"), 78, "no earlier run"),
     ],

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from terminals import Terminal, columns_of, screen_of
 
 from batchrunner.cli.screen import cut, width
-from batchrunner.cli.terminal import safe_json
+from batchrunner.report.safe import safe_json
 from batchrunner.store.lock import RunLock
 
 

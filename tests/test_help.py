@@ -17,7 +17,7 @@ from batchrunner.job.schema import BASE_URL, KEY_VARIABLES, Gateway, LimitsTable
 from batchrunner.job.words import OPTIONS_ONLY
 from batchrunner.runner.publishing import PART_ROWS
 
-COMMANDS = ["run", "status", "report", "export", "retry", "init", "simulate", "limits show", "limits reset"]
+COMMANDS = ["run", "status", "report", "view", "export", "retry", "init", "simulate", "limits show", "limits reset"]
 HEAVY = {"aiohttp", "httpx", "pyarrow", "pygal", "rich", "jinja2", "tenacity"}
 BATCHRUNNER_SCRIPT = Path(sys.executable).parent / "batchrunner"
 DEFAULTS = {

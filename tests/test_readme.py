@@ -59,7 +59,7 @@ def test_the_schema_of_the_readme_is_one() -> None:
     assert Expectations().of(job.request.response_format) is not None
 
 
-@pytest.mark.parametrize("name", ["export", "init", "limits", "report", "retry", "run", "simulate", "status"])
+@pytest.mark.parametrize("name", ["export", "init", "limits", "report", "retry", "run", "simulate", "status", "view"])
 def test_every_command_has_help_with_examples(name: str) -> None:
     command = main.get_command(click.Context(main), name)
     assert command is not None

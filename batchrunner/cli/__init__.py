@@ -11,6 +11,7 @@ _COMMANDS = {
     "run": "Take a file of prompts to a file of answers.",
     "status": "How a run stands, while it goes on and after it.",
     "report": "A run as one page, with plots.",
+    "view": "A run in the browser: its page, live, and its rows.",
     "export": "A run's rows as another file, also of an unfinished run.",
     "retry": "Ask failed units again.",
     "limits": "Show or reset this machine's book of what was used.",

@@ -92,7 +92,7 @@ def _spool(job: Job, settings: Settings, *, fresh: bool) -> Iterator[Path | None
 def task_of(named: str, chosen: dict[str, Any], arguments: Iterable[str]) -> Task:
     """The job of this name, with the parameters of `run` put over it. BatchrunnerError where it can't be run."""
     simulate = chosen["simulate"]
-    job = _job(named, chosen, simulate=simulate)
+    job = job_of(named, chosen, simulate=simulate)
     check_open_files(job.limits)
     to_stdout = job.output_is_stdout
     if to_stdout and chosen["as_json"]:
@@ -127,7 +127,7 @@ def collect_garbage_seldom() -> None:
     gc.set_threshold(20_000, 20, 20)
 
 
-def _job(named: str, chosen: dict[str, Any], *, simulate: bool) -> Job:
+def job_of(named: str, chosen: dict[str, Any], *, simulate: bool) -> Job:
     """The job file, or a job around a data file, with the options put over it."""
     job = load_job(Path(named)) if named.endswith(".toml") else Job(input=named)
     params = job.request.params | dict(chosen["params"])

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import pytest
+from browser import browsing
 from conftest import KEY, Bench, Gateway, Simulate, wait_until
 from test_report import HOSTILE, VOID
 
@@ -24,6 +25,8 @@ from batchrunner.runner.about import About, remember_about
 from batchrunner.runner.arms import Arms, KnownArm, fact_of
 from batchrunner.store.database import Store
 from batchrunner.store.rows import Entry
+from batchrunner.viewer.gate import Gate
+from batchrunner.viewer.kept import Kept
 
 POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src data:; form-action 'self'; "
@@ -89,6 +92,12 @@ class View:
         reply = self.ask(path, Cookie=self.cookie)
         assert reply.status == 200, (path, reply)
         return reply
+
+    def found(self, words: str) -> Reply:
+        """The first list of what has these words, once all rows have been looked at."""
+        path = f"/rows?q={quote(words)}"
+        wait_until(lambda: "so far" not in self.get(path).text)
+        return self.get(path)
 
     def sheets(self, path: str) -> Iterator[Reply]:
         """This list and all behind it."""
@@ -423,10 +432,9 @@ def test_a_hundred_thousand_rows_are_paged_filtered_and_searched(bench: Bench, l
     assert view.get("/rows?from=99950").rows == list(range(99_950, 100_000))
     assert "99,951\u2013100,000 of 100,000" in checked(view.get("/rows?from=99950").text)
     assert view.listed("/rows?status=failed") == list(range(7, 100_000, 1000))
-    wait_until(lambda: "so far" not in view.get("/rows?q=77777").text)
-    assert view.get("/rows?q=77777").rows == [77_776, 77_777]  # of one the answer
-    assert view.get("/rows?q=it+is+77777.").rows == [77_776]
-    assert view.get("/rows?q=what+is+99999+AND").rows == [99_999]
+    assert view.found("77777").rows == [77_776, 77_777]  # of one the answer
+    assert view.found("it is 77777.").rows == [77_776]
+    assert view.found("what is 99999 AND").rows == [99_999]
     assert "100,000 units" in view.get("/").text
     assert "What is 99999 and one?" in view.get("/row/99999").text
     assert 'href="/row/77777">go to row 77,777' in view.get("/rows?q=77777").text
@@ -441,6 +449,77 @@ def test_a_port_that_is_taken_and_a_run_that_is_not_there_are_told(bench: Bench)
     assert told.startswith(f"batchrunner: Nothing can listen at 127.0.0.1:{port}: ")
     assert told.count("\n") == 1
     assert "name its output" in bench.call("view", "nothing.jsonl", code=65).stderr
+
+
+@pytest.mark.slow
+def test_a_browser_goes_by_keys_and_sees_a_run_go_on(bench: Bench, simulate: Simulate, look: Look) -> None:
+    gateway = simulate("--latency", "0.1")
+    bench.write("in.jsonl", *({"id": f"q{n} {HOSTILE[n % 9]}", "prompt": f"{HOSTILE[n % 9]} {n}"} for n in range(400)))
+    process = bench.start("run", "in.jsonl", "-m", "m/m", "--base-url", gateway.base_url, "--concurrency", "2")
+    wait_until(lambda: gateway.ledger()["paid"] > 60)
+    view = look("in.jsonl")
+    with browsing(bench.folder / "profile") as tab:
+        tab.open(f"http://127.0.0.1:{view.port}/rows")
+        assert [one for one in tab.complaints if "403" in one] == tab.complaints != []
+        tab.open(view.address)
+        wait_until(lambda: tab.value("location.href") == f"http://127.0.0.1:{view.port}/")
+        tab.open(f"http://127.0.0.1:{view.port}/")
+        first = tab.value("document.querySelector('.headline').textContent")
+        tab.value("window.stays = true")
+        wait_until(lambda: tab.value("document.querySelector('.headline').textContent") != first)
+        assert tab.value("window.stays")  # renewed, not loaded anew
+
+        tab.press("/", leads_on=True)
+        assert tab.value("location.pathname") == "/rows"
+        assert tab.value("document.querySelectorAll('.rows a').length") == 50
+        for key in "jjjk":
+            tab.press(key)
+        assert tab.value("document.activeElement.pathname") == "/row/1"
+        tab.press("Enter", leads_on=True)
+        assert tab.value("location.pathname") == "/row/1"
+        for key, place in (("j", 2), ("ArrowRight", 3), ("k", 2), ("ArrowLeft", 1)):
+            tab.press(key, leads_on=True)
+            assert tab.value("location.pathname") == f"/row/{place}"
+        assert HOSTILE[1] in tab.value("document.querySelector('main').innerText")
+        tab.press("u", leads_on=True)
+        assert tab.value("location.search") == "?from=1"
+        tab.press("/")
+        for key in "q5 j":  # in a field they are letters
+            tab.press(key)
+        assert tab.value("document.activeElement.value") == "q5 j"
+        tab.press("Enter", leads_on=True)
+        assert tab.value("document.querySelectorAll('.rows a').length") == 1
+        for width in (400, 1400):
+            tab.ask("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
+            assert tab.value("document.documentElement.scrollWidth <= window.innerWidth")
+        assert tab.complaints == []
+        asked = {urlsplit(url).netloc for url in tab.requests if not url.startswith("data:")}
+        assert asked == {f"127.0.0.1:{view.port}"}
+    process.send_signal(signal.SIGINT)
+    process.communicate()
+
+
+def test_the_address_for_a_browser_that_is_started_opens_once() -> None:
+    gate = Gate(8000, "lasting", "once")
+    assert [gate.admits(token) for token in ("", "x", "once", "once", "lasting", "lasting")] == [
+        *(False, False, True, False, True, True)
+    ]
+
+
+def test_what_takes_long_is_made_seldom() -> None:
+    now, made = [0.0], []
+
+    def make() -> int:
+        now[0] += 2.0
+        made.append(now[0])
+        return len(made)
+
+    kept = Kept(make, clock=lambda: now[0])
+    assert (kept.get(), kept.get()) == (1, 1)
+    now[0] = 41.9
+    assert kept.get() == 1
+    now[0] = 42.0
+    assert kept.get() == 2
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

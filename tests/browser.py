@@ -47,7 +47,24 @@ class Tab:
         """Go there, and wait until all of the page has come."""
         self.events.clear()
         self.ask("Page.navigate", url=url)
-        while not any(event["method"] == "Page.loadEventFired" for event in self.events):
+        self._wait_for_load(0)
+
+    def press(self, key: str, *, leads_on: bool = False) -> None:
+        """A key; where it leads to another page, until all of that has come."""
+        loads = self._loads
+        text = {"text": "\r" if key == "Enter" else key} if key == "Enter" or len(key) == 1 else {}
+        code = {"windowsVirtualKeyCode": 13} if key == "Enter" else {}
+        self.ask("Input.dispatchKeyEvent", type="keyDown", key=key, **text, **code)
+        self.ask("Input.dispatchKeyEvent", type="keyUp", key=key, **code)
+        if leads_on:
+            self._wait_for_load(loads)
+
+    @property
+    def _loads(self) -> int:
+        return len(self._of("Page.loadEventFired"))
+
+    def _wait_for_load(self, loads: int) -> None:
+        while self._loads <= loads:
             self._next()
         self.value("new Promise(done => setTimeout(done, 200))")  # and what it begins to do then
 

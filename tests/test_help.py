@@ -18,7 +18,7 @@ from batchrunner.job.schema import BASE_URL, KEY_VARIABLES, Gateway, LimitsTable
 from batchrunner.job.words import OPTIONS_ONLY
 from batchrunner.runner.publishing import PART_ROWS
 
-COMMANDS = ["run", "plan", "status", "report", "export", "retry", "probe", "init", "simulate"]
+COMMANDS = ["run", "plan", "status", "report", "view", "export", "retry", "probe", "init", "simulate"]
 COMMANDS += ["limits show", "limits reset"]
 HEAVY = {"aiohttp", "httpx", "pyarrow", "pygal", "jinja2", "tenacity"}
 BATCHRUNNER_SCRIPT = Path(sys.executable).parent / "batchrunner"

@@ -60,7 +60,7 @@ def test_the_schema_of_the_readme_is_one() -> None:
     assert Expectations().of(job.request.response_format) is not None
 
 
-NAMES = ["export", "init", "limits", "plan", "probe", "report", "retry", "run", "simulate", "status"]
+NAMES = ["export", "init", "limits", "plan", "probe", "report", "retry", "run", "simulate", "status", "view"]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -19,8 +19,9 @@ FLOOR = {
     "report": 3,
     "runner": 4,
     "api": 5,
-    "cli": 5,
-    "__main__": 6,
+    "viewer": 5,
+    "cli": 6,
+    "__main__": 7,
 }
 BESIDE = "simulator"
 USED_BY = {"cli"}  # the one room that may start the simulator
@@ -73,9 +74,9 @@ def rooms_that_import(package: str) -> set[str]:
     return {room_of(path) for path, names in modules if package in {name.split(".")[0] for name in names}}
 
 
-def test_only_the_transport_knows_the_wire_and_only_the_simulator_aiohttp() -> None:
+def test_only_the_transport_knows_the_wire_and_only_servers_aiohttp() -> None:
     assert rooms_that_import("httptools") == rooms_that_import("yarl") == {"transport"}
-    assert rooms_that_import("aiohttp") == {"simulator"}
+    assert rooms_that_import("aiohttp") == {"simulator", "viewer"}
     assert rooms_that_import("pygal") == {"report"}
 
 

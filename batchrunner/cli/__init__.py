@@ -13,6 +13,7 @@ _COMMANDS = {
     "plan": "What a run would do, take and cost; nothing is sent.",
     "status": "How a run stands, while it goes on and after it.",
     "report": "A run as one page, with plots.",
+    "view": "A run in the browser: its page, live, and its rows.",
     "export": "A run's rows as another file, also of an unfinished run.",
     "retry": "Ask failed units again.",
     "probe": "What a gateway says of limits, errors and usage.",

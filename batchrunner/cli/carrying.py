@@ -138,7 +138,7 @@ def task_of(named: str, chosen: dict[str, Any], arguments: Iterable[str]) -> Tas
 def asked_of(named: str, chosen: dict[str, Any]) -> tuple[Job, Settings]:
     """The job of this name, and how it is to be run, without its key."""
     simulate = chosen["simulate"]
-    job = _job(named, chosen, simulate=simulate)
+    job = job_of(named, chosen, simulate=simulate)
     check_open_files(job.limits)
     to_stdout = job.output_is_stdout
     if to_stdout and chosen["run_dir"] is not None:
@@ -166,7 +166,7 @@ def collect_garbage_seldom() -> None:
     gc.set_threshold(20_000, 20, 20)
 
 
-def _job(named: str, chosen: dict[str, Any], *, simulate: bool) -> Job:
+def job_of(named: str, chosen: dict[str, Any], *, simulate: bool) -> Job:
     """The job file, or a job around a data file, with the options put over it."""
     job = load_job(Path(named)) if named.endswith(".toml") else Job(input=named)
     params = job.request.params | dict(chosen["params"])

@@ -24,6 +24,7 @@ from batchrunner.report.safe import safe_text
 from batchrunner.report.summary import amount_of
 from batchrunner.report.wording import FILTERS, duration, instant
 
+FOLDER = Path(__file__).parent
 MOST_CAUSES = 25
 MOST_NOTED = 3
 MOST_ROWS = 60  # of a table
@@ -44,46 +45,56 @@ _BADGES = {
 
 def page_of(facts: Facts) -> str:
     """The whole page."""
-    folder = Path(__file__).parent
-    environment = jinja2.Environment(
+    style = (FOLDER / "page.css").read_text()
+    return environment(FOLDER).get_template("page.html").render(told(facts), style=style)
+
+
+def environment(*folders: Path) -> jinja2.Environment:
+    """Where pages are made of the templates in these folders: whatever they show is made safe and escaped."""
+    made = jinja2.Environment(
         autoescape=True,
         finalize=_safe,
         undefined=jinja2.StrictUndefined,
-        loader=jinja2.FileSystemLoader(folder),
+        loader=jinja2.FileSystemLoader(folders),
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(FILTERS)
+    made.filters.update(FILTERS)
+    return made
+
+
+def told(facts: Facts) -> dict[str, Any]:
+    """What `run.html` shows of them. `linked`: of whether it leads on to rows."""
     variants = _variants(facts)
     axis = TimeAxis({bin_ for bin_, _ in facts.history.by_time}, facts.history.width)
-    return environment.get_template("page.html").render(
-        facts=facts,
-        style=(folder / "page.css").read_text(),
-        version=__version__,
-        name=Path(facts.output).name,
-        badge=_BADGES[facts.mood],
-        headline=_headline(facts),
-        notes=list(_notes(facts)),
-        tiles=list(_tiles(facts)),
-        warned=_warned(facts),
-        declared=list(facts.runs[-1].declared.items()) if facts.runs else [],
-        lanes=[(lane, words_of(lane)) for lane in _lanes(facts)],
-        limited=_limited(facts),
-        all_failed=sum(one.tries for one in facts.history.failed.values()),
-        over_time=_over_time(facts, axis) if axis.stretches else [],
-        lengths=_lengths(facts),
-        causes=facts.causes[:MOST_CAUSES],
-        more_causes=facts.causes[MOST_CAUSES:],
-        example=_example,
-        failed=sorted(facts.history.failed.items(), key=lambda one: -one[1].tries)[:MOST_ROWS],
-        days=_days(facts)[-MOST_ROWS:],
-        named=any(model for _, model in facts.history.by_day_and_model()),
-        variants=variants,
-        slowest=max((one["quantiles"][-1] or 0.0 for one in variants), default=0.0) or 1.0,
-        runs=[(run, _ending_of(facts, run), _bound_by(run)) for run in facts.runs[-MOST_ROWS:]],
-        total=facts.history.sums,
-        longest=LONGEST_MESSAGE,
-    )
+    return {
+        "linked": False,
+        "facts": facts,
+        "version": __version__,
+        "name": Path(facts.output).name,
+        "badge": _BADGES[facts.mood],
+        "headline": _headline(facts),
+        "notes": list(_notes(facts)),
+        "tiles": list(_tiles(facts)),
+        "warned": _warned(facts),
+        "declared": list(facts.runs[-1].declared.items()) if facts.runs else [],
+        "lanes": [(lane, words_of(lane)) for lane in _lanes(facts)],
+        "limited": _limited(facts),
+        "all_failed": sum(one.tries for one in facts.history.failed.values()),
+        "over_time": _over_time(facts, axis) if axis.stretches else [],
+        "lengths": _lengths(facts),
+        "causes": facts.causes[:MOST_CAUSES],
+        "more_causes": facts.causes[MOST_CAUSES:],
+        "example": _example,
+        "failed": sorted(facts.history.failed.items(), key=lambda one: -one[1].tries)[:MOST_ROWS],
+        "days": _days(facts)[-MOST_ROWS:],
+        "named": any(model for _, model in facts.history.by_day_and_model()),
+        "variants": variants,
+        "slowest": max((one["quantiles"][-1] or 0.0 for one in variants), default=0.0) or 1.0,
+        "runs": [(run, _ending_of(facts, run), _bound_by(run)) for run in facts.runs[-MOST_ROWS:]],
+        "total": facts.history.sums,
+        "longest": LONGEST_MESSAGE,
+    }
 
 
 def _safe(value: object) -> object:

@@ -3,6 +3,7 @@
 import re
 
 _UNSAFE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u2028\u2029\ud800-\udfff]")
+_LONGEST_ESCAPE = 10  # characters for one
 
 
 def safe_text(text: str, longest: int = 200) -> str:
@@ -14,3 +15,9 @@ def safe_text(text: str, longest: int = 200) -> str:
 def safe_json(text: str) -> str:
     """The same JSON, with these characters escaped as JSON has it: they stand within its strings only."""
     return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def safe_lines(text: str, longest: int) -> str:
+    """The same of each line, tabs left as they are, cut to `longest` characters of the text."""
+    lines = text[:longest].replace("\r\n", "\n").split("\n")
+    return "\n".join(safe_text(line, len(line) * _LONGEST_ESCAPE) for line in lines)

@@ -42,6 +42,16 @@ class Arms(msgspec.Struct, frozen=True, kw_only=True):
     aside: list[KnownArm | None] = []
     swept: list[str] = []
 
+    @property
+    def samples(self) -> int:
+        """How many of those that are asked are samples of one variant."""
+        return sum(arm.variant == self.asked[0].variant for arm in self.asked)
+
+    @property
+    def variants(self) -> list[str | None]:
+        """The names of the variants, in order."""
+        return [arm.variant for arm in self.asked[:: self.samples]]
+
 
 class Renumbering:
     """From the arms of the earlier run to those of the job."""

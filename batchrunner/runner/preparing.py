@@ -153,7 +153,7 @@ def prepare(
     check_keep(job.keep, as_it_is)
     source = _source(job, as_it_is, make)
     first = next(source.rows(lambda _: False, LOOKED_AT), [])
-    settings = _settings(job, arms, first, base_url, from_texts=as_it_is.has_texts_only, keeps_raw=keeps_raw)
+    settings = settings_of(job, arms, first, base_url, from_texts=as_it_is.has_texts_only, keeps_raw=keeps_raw)
     _check_sweep(job, settings, first)
     _check_model(job, settings, first)
     _check_budget(job, settings, first)
@@ -206,7 +206,7 @@ def _identity_of(make: MakeRequest | None, *, keeps_raw: bool) -> dict[str, str]
     return made | ({"raw": "true"} if keeps_raw else {})
 
 
-def _settings(
+def settings_of(
     job: Job, arms: Sequence[Arm], first: list[Row], base_url: str, *, from_texts: bool, keeps_raw: bool
 ) -> tuple[RequestSettings, ...]:
     """What each arm says of a request. The samples of a variant share its templates."""

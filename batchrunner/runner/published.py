@@ -6,6 +6,7 @@ A part is the only place of its rows, save those whose body is in the store: tha
 import heapq
 import os
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from operator import itemgetter
 from pathlib import Path
 from typing import Protocol
@@ -96,21 +97,27 @@ def outcomes(store: Recorded, run_dir: Path, total: int) -> Iterator[bytes]:
 
     StorageError where a part is missing or damaged.
     """
+    return (row for _, row in numbered_outcomes(store, run_dir, 0, total))
+
+
+def numbered_outcomes(store: Recorded, run_dir: Path, first: int, end: int) -> Iterator[Numbered]:
+    """The same of the units from `first` to below `end`, with their numbers. A part of which any is wanted is read
+    from its start."""
     layout = layout_in(store)
-    reached = 0
-    if layout is not None:
-        for published in published_in(store).values():
-            part = published.part
-            yield from _bodies(store, reached, min(part.first_row, total))
-            reached = min(part.end, total)
-            yield from _ended_rows(store, folder_of(run_dir, layout), part, total)
-    yield from _bodies(store, reached, total)
+    folder, parts = (run_dir, {}) if layout is None else (folder_of(run_dir, layout), published_in(store))
+    for part in (published.part for published in parts.values()):
+        if part.first_row < end and first < part.end:
+            yield from store.bodies(first, part.first_row)
+            here = max(first, part.first_row), min(part.end, end)
+            yield from _ended_rows(store, folder, part, *here)
+            first = here[1]
+    yield from store.bodies(first, end)
 
 
 def outcomes_among(store: Recorded, run_dir: Path, numbers: Iterable[int]) -> Iterator[Numbered]:
-    """The output rows of those of these units that have ended, by number.
+    """The output rows of those of these units that have ended, by number. A part is read as far as any is wanted.
 
-    StorageError where a part is missing or damaged.
+    StorageError where one is missing or damaged.
     """
     elsewhere = set()
     for number in numbers:
@@ -125,7 +132,7 @@ def outcomes_among(store: Recorded, run_dir: Path, numbers: Iterable[int]) -> It
         here = {number for number in elsewhere if part.first_row <= number < part.end}
         if here:
             rows = rows_of(folder_of(run_dir, layout) / part.name, part)
-            yield from (numbered for numbered in rows if numbered[0] in here)
+            yield from (one for one in islice(rows, max(here) + 1 - part.first_row) if one[0] in here)
 
 
 def merged(newer: Iterator[Numbered], older: Iterator[Numbered]) -> Iterator[Numbered]:
@@ -146,16 +153,11 @@ def rows_of(path: Path, part: Part) -> Iterator[Numbered]:
         raise StorageError(f"{path} holds {number + 1 - part.first_row} rows, {part.units} were written.")
 
 
-def _bodies(store: Recorded, first: int, end: int) -> Iterator[bytes]:
-    return (body for _, body in store.bodies(first, end))
-
-
-def _ended_rows(store: Recorded, folder: Path, part: Part, total: int) -> Iterator[bytes]:
-    """The rows of the part's units below `total`, without those that are pending again."""
-    end = min(part.end, total)
-    ended = store.ended(part.first_row, end)
+def _ended_rows(store: Recorded, folder: Path, part: Part, first: int, end: int) -> Iterator[Numbered]:
+    """The rows of the part's units from `first` to below `end`, without those that are pending again."""
+    ended = store.ended(first, end)
     wanted = next(ended, None)
-    for number, row in merged(store.bodies(part.first_row, end), rows_of(folder / part.name, part)):
-        if number == wanted:
-            yield row
+    for numbered in merged(store.bodies(first, end), rows_of(folder / part.name, part)):
+        if numbered[0] == wanted:
+            yield numbered
             wanted = next(ended, None)

@@ -16,7 +16,7 @@ from batchrunner.report.history import History
 from batchrunner.runner.about import About, about_known_run, last_ending
 from batchrunner.runner.arms import Arms, arms_in
 from batchrunner.runner.ending import End
-from batchrunner.runner.looking import CUT_OFF, RUNNING, status_of
+from batchrunner.runner.looking import CUT_OFF, RUNNING, Status, status_of
 from batchrunner.runner.past import past_runs
 from batchrunner.runner.published import outcomes_among
 from batchrunner.store.lock import holder_of
@@ -38,17 +38,42 @@ _MOODS = {
 
 def facts_of(run_dir: Path) -> Facts:
     """Read them. InputError, StorageError where they can't be."""
-    holder = holder_of(run_dir)
-    return read_store(run_dir, lambda store: _facts(run_dir, store, holder))
+    return Chronicle(run_dir).facts()
 
 
-def _facts(run_dir: Path, store: Reader, holder: str | None) -> Facts:
-    status = status_of(run_dir, store, holder)  # narrows the store to a sample, if that is what is asked
+class Chronicle:
+    """The facts of one run, which may be read again and again: tries that were folded in once are not read anew."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self._run_dir = run_dir
+        self._history: History | None = None
+        self._arms: tuple[int, int] = (0, 0)
+
+    def facts(self) -> Facts:
+        """As they are now. InputError, StorageError where they can't be read."""
+        holder = holder_of(self._run_dir)
+        return read_store(self._run_dir, lambda store: self._facts(store, holder))
+
+    def _facts(self, store: Reader, holder: str | None) -> Facts:
+        status = status_of(self._run_dir, store, holder)  # narrows the store to a sample, if that is what is asked
+        history = self._taken(about_known_run(store.fact).arms, arms_in(store.fact, {}).samples)
+        history.add(store.each_try(history.sums.tries))
+        facts = _facts(self._run_dir, store, status, history)
+        self._history = history
+        return facts
+
+    def _taken(self, arms: int, samples: int) -> History:
+        """The history so far, which stays away when reading fails in its middle; a new one where units have other
+        numbers."""
+        history, self._history = self._history, None
+        if history is None or self._arms != (arms, samples):
+            history, self._arms = History(arms=arms, samples=samples), (arms, samples)
+        return history
+
+
+def _facts(run_dir: Path, store: Reader, status: Status, history: History) -> Facts:
     about, ended = about_known_run(store.fact), last_ending(store.fact)
     arms = arms_in(store.fact, {})
-    samples = sum(arm.variant == arms.asked[0].variant for arm in arms.asked)
-    history = History(arms=about.arms, samples=samples)
-    history.add(store.each_try())
     return Facts(
         output=status.output,
         run_dir=status.run_dir,
@@ -67,7 +92,7 @@ def _facts(run_dir: Path, store: Reader, holder: str | None) -> Facts:
         ended_at=ended.at if ended and not status.worked_on_by else None,
         history=history,
         causes=_causes(run_dir, store, about.total),
-        places=_places(store, about, arms, samples),
+        places=_places(store, about, arms),
         arms=about.arms,
         runs=past_runs(store),
     )
@@ -86,13 +111,13 @@ def _causes(run_dir: Path, store: Reader, total: int) -> list[Cause]:
     return causes
 
 
-def _places(store: Reader, about: About, arms: Arms, samples: int) -> list[Place]:
+def _places(store: Reader, about: About, arms: Arms) -> list[Place]:
     if about.arms == 1 or len(arms.asked) != about.arms:
         return []
     units = store.units_by_arm(about.total, about.arms)
     places = []
-    for first in range(0, about.arms, samples):
-        of_place = [units.get(arm, (0, 0)) for arm in range(first, first + samples)]
+    for first in range(0, about.arms, arms.samples):
+        of_place = [units.get(arm, (0, 0)) for arm in range(first, first + arms.samples)]
         ended, ok = sum(one for one, _ in of_place), sum(one for _, one in of_place)
         model = arms.asked[first].values.get("model", "")
         places.append(

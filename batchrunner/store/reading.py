@@ -6,7 +6,7 @@ Refused: stores of another version, but older ones where who reads takes them.
 """
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -195,6 +195,17 @@ class Reader:
         """What all tries took of a budget, by model."""
         return spending_in(self._rows)
 
+    def select(self, sql: str, values: Sequence[object] | Mapping[str, object] = ()) -> list[Any]:
+        """What a query of this room answers, whole."""
+        try:
+            return self._db.execute(sql, values).fetchall()
+        except sqlite3.Error as error:
+            raise self._trouble(error) from error
+
+    def define(self, name: str, holds: Callable[[int], bool]) -> None:
+        """From here on queries may ask whether this holds of a number."""
+        self._db.create_function(name, 1, holds, deterministic=True)
+
     def check(self) -> None:
         """OvertakenError where what was read may be of two minds."""
         if self._stamp is not None and (self._wal.exists() or _stamp(self._path) != self._stamp):
@@ -243,10 +254,7 @@ class Reader:
         self.check()
 
     def _rows(self, sql: str, *values: object) -> list[Any]:
-        try:
-            return self._db.execute(sql, values).fetchall()
-        except sqlite3.Error as error:
-            raise self._trouble(error) from error
+        return self.select(sql, values)
 
     def _trouble(self, error: sqlite3.Error) -> Exception:
         """A file that changes under a reader who takes it for settled may look damaged."""

@@ -11,13 +11,14 @@ from batchrunner.cli.options import run_options
 
 EXAMPLES = """\b
 Examples:
-  batchrunner plan questions.jsonl -m acme/llama-3-70b --rpm 3000 --tpm 1M --param max_tokens=512
+  batchrunner plan in.jsonl -m acme/small --rpm 3000 --param max_tokens=512
   batchrunner plan nightly.toml
-  batchrunner plan nightly.toml weekly.toml    (that would run at the same time)
+  batchrunner plan nightly.toml weekly.toml      (at the same time)
   batchrunner plan nightly.toml --json | jq .ends_at.likely
   batchrunner plan nightly.toml -q && batchrunner run nightly.toml
 \b
-No key is needed. What a run would be refused for before it sends anything (65, 78) plan is refused for, too.
+No key is needed. What a run would be refused for before it sends
+anything (65, 78) plan is refused for, too.
 """
 
 

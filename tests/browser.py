@@ -13,6 +13,7 @@ QUIET = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--remote-debugging-pipe"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions"),
 )
+_GOES_ON = "Inspected target navigated"  # to another page, of which the same is asked
 
 
 class Tab:
@@ -39,6 +40,8 @@ class Tab:
         os.write(self._write, json.dumps(message).encode() + b"\0")
         while True:
             came = self._next()
+            if came.get("id") == self._asked and _GOES_ON in str(came.get("error")):
+                return self.ask(method, **params)
             if came.get("id") == self._asked:
                 assert "error" not in came, came
                 return came["result"]

@@ -314,6 +314,7 @@ def test_a_row_shows_question_and_answer_side_by_side(bench: Bench, look: Look) 
     ):
         assert words in text, words
     assert json.loads(view.get("/row/1.json").text) == bench.output()[1]
+    assert "No text." not in text
     assert "Simulated answer to: Plain" in checked(view.get("/row/1").text)
 
 

@@ -9,6 +9,7 @@ import msgspec
 from batchrunner.records import COLUMNS
 
 LONGEST_EXCERPT = 220
+MANY_ALIKE = 16  # characters
 _TOLD = frozenset({"id", "row", "status", "response", "reasoning", "error", "variant", "sample"})
 _SPEAKS = ("role", "name", "tool_call_id")
 _FOLDED = ("tool_calls", "parsed", "raw")
@@ -79,11 +80,11 @@ def last_asked(columns: Mapping[str, Any] | None, body: Mapping[str, Any] | None
 
 
 def without_beginning(texts: Sequence[str]) -> list[str]:
-    """The texts without the words with which all of them begin, as a template makes them."""
+    """The texts without the many words with which all of them begin, as a template makes them."""
     first, last = min(texts, default=""), max(texts, default="")
     alike = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False)))
     words = max((end for end in range(alike) if first[end].isspace()), default=0) if first != last else 0
-    return [text[words:] for text in texts]
+    return [f"… {text[words:].lstrip()}" for text in texts] if words >= MANY_ALIKE else list(texts)
 
 
 def excerpt_of_answer(outcome: Mapping[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """Limits that nobody declared: which window, which dimension and how much, from what a gateway refuses."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -270,3 +271,28 @@ def test_a_limit_found_below_the_declared_one_ends_where_it_reaches_it_again() -
     finder.passed(100.0, 0.0)
     assert finder.raise_used(120.0, held(50, 2900))
     assert not finder.caps
+
+
+def test_a_limit_by_the_second_is_acquitted_where_a_silence_of_a_second_does_not_end_the_refusals() -> None:
+    finder = Finder()
+    finder.refused(refused(100.0, held(4, 180), ran=100.0))
+    assert found(finder) == {RPS: 4.0, RPM: 180.0}
+    finder.refused(replace(refused(100.3, held(3, 180), ran=100.3), again=True))
+    assert RPS in found(finder)
+    finder.refused(replace(refused(101.5, held(0, 180), ran=101.5), again=True))
+    assert set(found(finder)) == {RPM}
+
+
+def test_a_limit_by_the_second_that_was_not_full_at_the_first_refusal_is_not_judged_by_a_silence() -> None:
+    finder = Finder()
+    finder.refused(refused(100.0, held(90, 180), ran=100.0))
+    finder.passed(4500.0, 0.0)
+    finder.refused(refused(200.0, held(2, 180), ran=200.0))
+    finder.refused(replace(refused(201.5, held(0, 180), ran=201.5), again=True))
+    assert set(found(finder)) == {RPS, RPM}
+
+
+def test_a_hint_of_a_second_speaks_for_a_limit_by_the_second_after_a_silence_too() -> None:
+    finder = by_the_second((50, 0))
+    finder.refused(replace(refused(2.0, held(0, 180), hint=1.0), again=True))
+    assert set(found(finder)) == {RPS}

@@ -59,6 +59,19 @@ class Full:
     paused: float
     exact: bool
 
+    @classmethod
+    def at(cls, key: Key, refused: Refused, *, passed: float, since: float) -> "Full":
+        """What the limit of this key held at a refusal; `passed`: in its dimension `since` the one before."""
+        dimension, window = key
+        return cls(
+            used=refused.used[key],
+            rows=refused.used["requests", window],
+            passed=passed,
+            seconds=refused.sent_at - since,
+            paused=paused_seconds(refused.hint, window),
+            exact=dimension == "requests",
+        )
+
 
 @dataclass(slots=True)
 class Cap:

@@ -2,8 +2,9 @@
 
 A limit on what is in flight refuses the next one beside the same number each time, whatever the rate, and never lets
 more of them in. So where a few refusals in succession met the same number, and no answer came out of a larger crowd,
-that is believed and tried: what was found of rates is left aside. One refusal beside clearly fewer shows it to be
-wrong; then it takes more of them to be believed again.
+that is believed and tried: what was found of rates is left aside. Beside few it takes more of them, as any steady rate
+keeps about the same few in flight. One refusal beside clearly fewer shows it to be wrong; then it takes more of them
+to be believed again.
 """
 
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 _ENOUGH = 4
 _LONGEST = 64
 _LEAST = 4  # beside fewer than these the same number is no wonder
+_MANY, _BESIDE_FEW = 20, 2
 _SAME = 0.02  # what is still on the way there, or has just left
 _FEWER = 0.1
 
@@ -37,5 +39,9 @@ class Crowd:
         if not self.beside:
             self.most = 0
         self.beside.append(beside)
-        if beside >= _LEAST and len(self.beside) >= self._enough and self.most <= max(self.beside) + same:
+        if beside >= _LEAST and len(self.beside) >= self._wanted(beside) and self.most <= max(self.beside) + same:
             self.limit = max(self.beside)
+
+    def _wanted(self, beside: int) -> int:
+        """Refusals that have to be alike."""
+        return self._enough * (1 if beside >= _MANY else _BESIDE_FEW)

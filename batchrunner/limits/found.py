@@ -31,9 +31,9 @@ from batchrunner.limits.cap import (
     Refused,
     Use,
     least_hold,
-    paused_seconds,
 )
 from batchrunner.limits.doubt import Doubts
+from batchrunner.limits.silence import acquits_seconds, without_seconds
 from batchrunner.limits.suspects import suspected
 from batchrunner.limits.window import Dimension, Key
 
@@ -57,6 +57,7 @@ class Finder:
     _minute_then: float = 0.0
     _passed: dict[Dimension, float] = field(default_factory=lambda: {"requests": 0.0, "tokens": 0.0})
     _longest_reset: dict[Dimension, float] = field(default_factory=dict)
+    _series: Refused | None = None  # the first refusal of the present or the last series
     doubts: Doubts = field(default_factory=Doubts)
 
     @property
@@ -92,6 +93,8 @@ class Finder:
             if self._speaks_of_a_minute(refused):
                 self._leave_seconds()
                 self._adopt(MINUTE, refused, refused.now)
+            elif refused.hint is None and self._series and acquits_seconds(self.caps, self._series.used, refused.used):
+                self._leave_silent(self._series)
             return
         as_before = bool(self.doubts.aside) and self._may_be_of_a_minute(refused.sent_at - self._refused_at)
         self._end_doubt(keep=as_before)
@@ -107,6 +110,7 @@ class Finder:
             self._first(refused)
         else:
             self._again(refused)
+        self._series = refused
         self._refused_at, self._learned_at = refused.sent_at, refused.now
         self._minute_then = refused.used["requests", MINUTE]
         self._passed = {"requests": 0.0, "tokens": 0.0}
@@ -204,6 +208,15 @@ class Finder:
         """Whether the gateway wants a longer pause than any limit by the second, where no other is known."""
         return (refused.hint or 0.0) > _SECONDS_HINT and all(key[1] == SECOND for key in self.caps)
 
+    def _leave_silent(self, first: Refused) -> None:
+        """The series is one of a limit by the minute, which its first refusal met; those by the second are none."""
+        self.caps, self.idle = without_seconds(self.caps), without_seconds(self.idle)
+        minutes = {key: cap for key, cap in (self.caps | self.idle).items() if key[1] == MINUTE and not cap.told}
+        if minutes:
+            self._lower_window(MINUTE, minutes, first)
+        else:
+            self._adopt(MINUTE, first, first.now)
+
     def _leave_seconds(self) -> None:
         """Give up the limits by the second that this series of refusals was first taken for."""
         self.caps = {key: cap for key, cap in self.caps.items() if cap.refusals > 1}
@@ -246,7 +259,8 @@ class Finder:
         kept = [key for key in of_window if key in self.caps]
         full = [key for key in kept if used[key] >= _FULL[key[0]] * found[key].amount]
         for key in full or kept:
-            found[key].lower(self._full(key, refused), window, refused.now)
+            held = Full.at(key, refused, passed=self._passed[key[0]], since=self._refused_at)
+            found[key].lower(held, window, refused.now)
         self._choose(refused.now)
 
     def _choose(self, now: float) -> None:
@@ -265,17 +279,6 @@ class Finder:
     def _may_be_of_a_minute(self, between: float) -> bool:
         """Whether no more passed since the last refusal than a minute's limit, full then, forgets in that time."""
         return self._passed["requests"] <= _FEW + 2 * self._minute_then * between / MINUTE
-
-    def _full(self, key: Key, refused: Refused) -> Full:
-        dimension, window = key
-        return Full(
-            used=refused.used[key],
-            rows=refused.used["requests", window],
-            passed=self._passed[dimension],
-            seconds=refused.sent_at - self._refused_at,
-            paused=paused_seconds(refused.hint, window),
-            exact=dimension == "requests",
-        )
 
     def _adopt(self, window: float, refused: Refused, now: float) -> None:
         for key in KEYS:

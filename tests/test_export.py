@@ -49,7 +49,7 @@ def test_the_run_is_named_by_its_output_its_folder_or_its_job_file(bench: Bench)
 
 def test_what_has_ended_is_exported_again_and_again_while_the_run_goes_on(bench: Bench, simulate: Simulate) -> None:
     gateway = simulate("--latency", "0.05")
-    bench.prompts(300)
+    bench.prompts(800)
     process = bench.start("run", *job(gateway, "--concurrency", "8"))
     counts = []
     wait_until((bench.folder / "in.results.jsonl.run" / "run.sqlite").exists)
@@ -63,8 +63,8 @@ def test_what_has_ended_is_exported_again_and_again_while_the_run_goes_on(bench:
     assert process.returncode == 0, told
     assert counts == sorted(counts)
     assert len(set(counts)) > 1
-    assert gateway.ledger()["arrivals"] == 300
-    assert len(bench.output()) == 300
+    assert gateway.ledger()["arrivals"] == 800
+    assert len(bench.output()) == 800
 
 
 def test_an_unfinished_run_is_exported_with_partial_only(bench: Bench, simulate: Simulate) -> None:

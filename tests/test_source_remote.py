@@ -132,7 +132,8 @@ def test_an_output_beside_a_url_is_asked_for(bench: Bench) -> None:
 
 
 def test_a_scheme_that_needs_an_extra_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "s3fs", None)
+    for module in ("s3fs", "huggingface_hub"):
+        monkeypatch.setitem(sys.modules, module, None)
     for url, extra in (("s3://b/k.jsonl", "s3"), ("gs://b/k.jsonl", "gcs"), ("hf://datasets/a/k.jsonl", "hf")):
         with pytest.raises(UsageError, match=rf"pip install 'batchrunner\[{extra}\]'"):
             open_source(url)

@@ -87,7 +87,7 @@ def test_every_row_is_asked_in_every_variant_and_the_output_is_in_order(bench: B
 
 def test_the_summary_has_a_table_of_variants(bench: Bench, gateway: Gateway) -> None:
     questions(bench, 5)
-    told = bench.run(job(bench, gateway, TWO_BY_THREE), "--json")
+    told = bench.run(job(bench, gateway, TWO_BY_THREE), "--json", "--progress", "log")
     summary = json.loads(told.stdout)
     assert summary["units"] == {"total": 30, "ok": 30, "failed": 0, "pending": 0}
     assert [(one["model"], one["ok"], one["failed"], one["tries"]) for one in summary["variants"]] == [

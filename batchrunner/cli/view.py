@@ -26,7 +26,7 @@ EXAMPLES = """\b
 Examples:
   batchrunner view questions.results.jsonl
   batchrunner view nightly.toml --port 8787 --no-browser
-  ssh -L 8787:127.0.0.1:8787 there    (then the address that it printed there opens here)
+  ssh -L 8787:127.0.0.1:8787 there   (its address opens here, too)
 """
 
 

@@ -69,6 +69,13 @@ def refused(text: str) -> str:
     return str(caught.value)
 
 
+def refused_at(text: str) -> tuple[str, str]:
+    """Why a job with these lines is none, and which line that names."""
+    whole = f'input = "a"\n{text}'
+    told = refused(whole)
+    return told, line_named(told, whole)
+
+
 def line_named(told: str, text: str) -> str:
     """The line of the text that the words name."""
     found = re.match(r"job\.toml:(\d+): ", told)

@@ -3,9 +3,7 @@
 import base64
 import json
 import os
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import Bench
+from listening import listening
 
 PIXEL = base64.b64decode("R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw==")
 TOOL = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
@@ -23,24 +22,11 @@ class Listener:
 
     def __init__(self) -> None:
         self.bodies: list[dict[str, Any]] = []
-        listener = self
+        self.base_url = ""
 
-        class Answering(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                listener.bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-                answer = b'{"choices": [{"message": {"content": "7"}, "finish_reason": "stop"}]}'
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(answer)))
-                self.end_headers()
-                self.wfile.write(answer)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Answering)
-        self.base_url = f"http://127.0.0.1:{self.server.server_port}/v1"
+    def answer(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        self.bodies.append(body)
+        return 200, {"choices": [{"message": {"content": "7"}, "finish_reason": "stop"}]}
 
     def asked(self) -> list[dict[str, Any]]:
         """The bodies, in the order of what the last message says."""
@@ -51,12 +37,16 @@ class Listener:
 def listener() -> Iterator[Listener]:
     """It listens until the test is over."""
     listener = Listener()
-    thread = threading.Thread(target=listener.server.serve_forever)
-    thread.start()
-    yield listener
-    listener.server.shutdown()
-    listener.server.server_close()
-    thread.join()
+    with listening(listener.answer) as listener.base_url:
+        yield listener
+
+
+def refused(bench: Bench, listener: Listener, request_table: str, words: str) -> None:
+    """A job with such a table ends with 78 and these words before anything is sent."""
+    bench.write("in.jsonl", {"question": "1 + 1?"})
+    told = bench.run(job(bench, request_table), "--base-url", listener.base_url, code=78).stderr
+    assert words in told
+    assert listener.bodies == []
 
 
 def job(bench: Bench, request: str, name: str = "in.jsonl") -> Path:
@@ -180,10 +170,7 @@ def test_a_whole_conversation_may_be_a_template(bench: Bench, listener: Listener
 def test_a_wrong_request_table_is_found_before_anything_is_sent(
     bench: Bench, listener: Listener, request_table: str, words: str
 ) -> None:
-    bench.write("in.jsonl", {"question": "1 + 1?"})
-    told = bench.run(job(bench, request_table), "--base-url", listener.base_url, code=78).stderr
-    assert words in told
-    assert listener.bodies == []
+    refused(bench, listener, request_table, words)
 
 
 SYSTEM_OF_TWO_LINES = '''system = """
@@ -211,10 +198,7 @@ Be kind.
 def test_what_is_wrong_with_a_template_is_told_with_file_and_line(
     bench: Bench, listener: Listener, request_table: str, words: str
 ) -> None:
-    bench.write("in.jsonl", {"question": "1 + 1?"})
-    told = bench.run(job(bench, request_table), "--base-url", listener.base_url, code=78).stderr
-    assert words in told
-    assert listener.bodies == []
+    refused(bench, listener, request_table, words)
 
 
 def test_a_template_of_the_command_line_stands_on_no_line(bench: Bench) -> None:

@@ -8,7 +8,7 @@ import pytest
 from conftest import Bench, Gateway, Simulate, wait_until
 from hypothesis import given
 from hypothesis import strategies as st
-from jobs import line_named, refused
+from jobs import refused_at
 
 from batchrunner.job.schema import ModelPrices, RunTable
 from batchrunner.records import Request
@@ -57,10 +57,9 @@ def settle(budget: Budget, worst: Amount, share: float) -> None:
     ],
 )
 def test_what_is_no_budget_is_told_with_its_line(run: str, words: str) -> None:
-    text = f'input = "a"\n[run]\n{run}'
-    told = refused(text)
+    told, line = refused_at(f"[run]\n{run}")
     assert words in told
-    assert line_named(told, text) == run
+    assert line == run
 
 
 def test_tries_of_earlier_runs_count_as_known_as_they_would_cost_now_or_at_their_worst() -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from conftest import Bench, Simulate
-from jobs import line_named, refused
+from jobs import refused_at
 
 from batchrunner.job.schema import RunTable
 from batchrunner.job.times import parse_duration, parse_until
@@ -59,10 +59,9 @@ def test_lengths_of_time_are_understood(text: str, seconds: float) -> None:
     ],
 )
 def test_what_is_no_deadline_is_told_with_its_line(run: str, words: str) -> None:
-    text = f'input = "a"\n[run]\n{run}'
-    told = refused(text)
+    told, line = refused_at(f"[run]\n{run}")
     assert words in told
-    assert line_named(told, text) == run
+    assert line == run
 
 
 def test_the_earlier_of_two_deadlines_counts_and_no_clock_that_is_set_makes_a_run_longer() -> None:

@@ -4,11 +4,9 @@ import json
 import math
 import shutil
 import sqlite3
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,7 +16,8 @@ import pytest
 from conftest import Bench, Simulate
 from hypothesis import given
 from hypothesis import strategies as st
-from jobs import line_named, parsed, refused
+from jobs import parsed, refused_at
+from listening import listening
 
 from batchrunner.job.load import parse_job
 from batchrunner.job.schema import ModelPrices
@@ -106,9 +105,9 @@ def test_a_profile_has_prices_and_the_job_is_over_them_key_by_key() -> None:
     ],
 )
 def test_what_is_no_price_is_told_with_its_line(text: str, words: str) -> None:
-    told = refused(f'input = "a"\n{text}')
+    told, line = refused_at(text)
     assert words in told
-    assert line_named(told, f'input = "a"\n{text}') in text.splitlines()
+    assert line in text.splitlines()
 
 
 class Told:
@@ -116,42 +115,25 @@ class Told:
     that the prompt comes, the last one for ever."""
 
     def __init__(self) -> None:
-        came: Counter[str] = Counter()
+        self.base_url = ""
+        self._came: Counter[str] = Counter()
 
-        class Answering(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                prompt = body["messages"][-1]["content"]
-                steps = json.loads(prompt)
-                step = steps[min(came[prompt], len(steps) - 1)]
-                came[prompt] += 1
-                message = {"role": "assistant", "content": step.get("content", "7")}
-                answer = {"choices": [{"message": message, "finish_reason": "stop"}], "model": "somebody/else"}
-                content = json.dumps(answer | {"usage": step.get("usage")}).encode()
-                self.send_response(step.get("status", 200))
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Answering)
-        self.base_url = f"http://127.0.0.1:{self.server.server_port}/v1"
+    def answer(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        prompt = body["messages"][-1]["content"]
+        steps = json.loads(prompt)
+        step = steps[min(self._came[prompt], len(steps) - 1)]
+        self._came[prompt] += 1
+        message = {"role": "assistant", "content": step.get("content", "7")}
+        answer = {"choices": [{"message": message, "finish_reason": "stop"}], "model": "somebody/else"}
+        return step.get("status", 200), answer | {"usage": step.get("usage")}
 
 
 @pytest.fixture
 def told() -> Iterator[Told]:
     """It listens until the test is over."""
     told = Told()
-    thread = threading.Thread(target=told.server.serve_forever)
-    thread.start()
-    yield told
-    told.server.shutdown()
-    told.server.server_close()
-    thread.join()
+    with listening(told.answer) as told.base_url:
+        yield told
 
 
 def used(prompt: int, completion: int, *, cached: int = 0, reasoning: int = 0, **more: Any) -> dict[str, Any]:

@@ -5,11 +5,11 @@ import re
 import shutil
 import signal
 import sys
-from html.parser import HTMLParser
 
 import pytest
 from browser import browsing
 from conftest import KEY, Bench, Gateway, Simulate, wait_until
+from pages import HOSTILE, Page
 
 from batchrunner.records import ErrorColumn, Outcome
 from batchrunner.report import page as report_page
@@ -24,51 +24,6 @@ from batchrunner.report.summary import ThisRun, Units
 from batchrunner.store.reading import TryRow
 
 NOON = 1_795_435_200.0  # 2026-11-23 12:00 UTC
-
-HOSTILE = (
-    "</script><script>alert(1)</script>",
-    "<img src=x onerror=alert(1)>",
-    '" onmouseover="alert(1)" style="position:fixed',
-    "{{ 7 * 7 }}{% raw %}",
-    "<!-- --><svg onload=alert(1)>",
-    "javascript:alert(1)",
-    "\x1b]0;title\x07\x00\x9b31m",
-    "\u202eabc\u2066\u2028",
-    "&lt;b&gt; ]]> <![CDATA[",
-)
-VOID = {"meta", "link", "br", "th", "td"}  # elements of the page that are not closed
-
-
-class Page(HTMLParser):
-    """What a browser would make of it: elements with their attributes, and all words."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-        self.words: list[str] = []
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if not self.open or self.open[-1] != "style":
-            self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        """All words, with single spaces."""
-        return " ".join(" ".join(self.words).split())
 
 
 def job(gateway: Gateway, *options: str) -> tuple[str, ...]:

@@ -10,7 +10,6 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -18,7 +17,7 @@ from urllib.parse import quote, urlsplit
 import pytest
 from browser import browsing
 from conftest import KEY, Bench, Gateway, Simulate, wait_until
-from test_report import HOSTILE, VOID
+from pages import HOSTILE, VOID, Page
 
 from batchrunner.records import ErrorColumn, Failure, Kind, Outcome, Try
 from batchrunner.runner.about import About, remember_about
@@ -137,44 +136,20 @@ def look(bench: Bench) -> Iterator[Look]:
         yield lambda run, *options: stack.enter_context(viewing(bench, run, *options))
 
 
-class Elements(HTMLParser):
-    """The elements of a page."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self.open: list[str] = []
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, dict(attrs)))
-        if tag not in VOID | {"input"}:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data)
-
-
 def checked(text: str) -> str:
     """The words of a page, in which nothing acts that is not ours, and nothing leads elsewhere."""
-    page = Elements(text)
+    page = Page(text, VOID | {"input"})
     assert page.open == []
-    assert {tag for tag, _ in page.found} & {"iframe", "object", "embed", "base", "img"} == set()
-    assert [attributes for tag, attributes in page.found if tag == "script"] == [{"src": "/viewer.js", "defer": None}]
-    for tag, attributes in page.found:
+    assert {tag for tag, _ in page.elements} & {"iframe", "object", "embed", "base", "img"} == set()
+    assert [attributes for tag, attributes in page.elements if tag == "script"] == [
+        {"src": "/viewer.js", "defer": None}
+    ]
+    for tag, attributes in page.elements:
         assert not any(name.startswith("on") or name == "style" for name in attributes), (tag, attributes)
         for name in ("href", "src", "action"):
             assert (attributes.get(name) or "/").startswith("/") or attributes[name] == "data:,"
     assert KEY not in text
-    return " ".join(" ".join(page.words).split())
+    return page.text
 
 
 def test_nothing_is_shown_without_the_token(bench: Bench, look: Look) -> None:

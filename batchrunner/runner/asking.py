@@ -17,14 +17,15 @@ from batchrunner.chat.verdict import LaneHistory, UnitHistory, Verdict, judge
 from batchrunner.limits.hints import DAILY_SECONDS, Refusal
 from batchrunner.limits.in_flight import Lease
 from batchrunner.limits.limiter import SendingStoppedError
-from batchrunner.records import Failure, HttpReply, Kind, Request
+from batchrunner.records import Failure, Kind, Request
 from batchrunner.runner.budget import Sent
 from batchrunner.runner.charged import Settled, backoff_seconds, gets_another, result_of
 from batchrunner.runner.ending import End, Ending
 from batchrunner.runner.lanes import OpenLane
 from batchrunner.runner.learning import Learning
-from batchrunner.runner.outcome import Came, answered, failed, failed_after, read, with_body
+from batchrunner.runner.outcome import Came, answered, failed, failed_after
 from batchrunner.runner.purse import Purse
+from batchrunner.runner.sending import send_admitted
 from batchrunner.store.marks import Marks
 from batchrunner.store.rows import Entry
 from batchrunner.transport.http import HttpTransport
@@ -172,32 +173,24 @@ class Asker:
                 asked = corrected(request, came.reply, came.failure)
 
     async def _send(self, request: Request) -> Sent | None:
-        """What one try brought, its mark and its lease; the lane has taken in what it says of tokens and latency.
-
-        None where nothing was sent: the connection was so long in coming that the lease had to be given up.
-        """
-        lease = await self.limiter.admit(self._learning.estimate(request))
+        """What one try brought, its mark and its lease. None where its lease had to be given up: nothing was sent."""
+        limiter = self.limiter
+        lease = await limiter.admit(self._learning.estimate(request))
         self._admitted()
         slot = self._marks.set(request.number)
-        sent_at, limiter = time.time(), self.limiter
-        try:
-            brought = await self._transport.send(request, may_write=lambda: limiter.may_write(lease))
-        except BaseException:
-            limiter.lane.over(lease, counted=None)
-            raise
-        if brought is None:
+        sent = await send_admitted(
+            request,
+            lease,
+            limiter=limiter,
+            learning=self._learning,
+            transport=self._transport,
+            price=self._purse.price_of(request.model),
+        )
+        if sent is None:
             self._marks.clear(slot)
             return None
-        now = limiter.clock()
-        price = self._purse.price_of(request.model)
-        came = read(brought, sent_at=sent_at, latency_s=now - lease.taken_at, check=request.check, price=price)
-        if request.keeps_raw:
-            came = with_body(came, brought)
-        self._learning.take_in(request, lease, came, now)
-        if isinstance(brought, HttpReply):
-            self._learning.listen(brought, now)
         limiter.wake()
-        return came, slot, lease
+        return sent[0], slot, lease
 
     def _judge(self, came: Came, unit: UnitHistory, lease: Lease) -> Verdict | None:
         """The verdict on a failed try, after the lane has taken it in; None for an answer."""

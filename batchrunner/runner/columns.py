@@ -32,12 +32,14 @@ def keep_of(job: Job) -> Keep | None:
     return Keep(None if job.keep == "all" else job.keep) if job.keep else None
 
 
-def parsed_fields(job: Job, arms: Sequence[RequestSettings], *, bodies_speak: bool) -> dict[str, str]:
-    """The fields of all answers' JSON, with their types; none where rows may have others."""
-    if bodies_speak or "response_format" in job.request.row_params:
-        return {}
-    first, *others = [flat_fields(arm.params.get("response_format")) for arm in arms]
-    return first if all(one == first for one in others) else {}
+def columns_of(job: Job, arms: Sequence[RequestSettings], kinds: Kinds | None, *, bodies_speak: bool) -> Columns:
+    """What rows of this job have beside the native columns; `kinds`: of what is kept of the input."""
+    return Columns(
+        raw=arms[0].keeps_raw,
+        parsed=_parsed_fields(job, arms, bodies_speak=bodies_speak),
+        keeps=bool(job.keep),
+        kept=kinds,
+    )
 
 
 def kinds_in_input(job: Job, source: Source, *, found_before: Kinds | None) -> Kinds | None:
@@ -76,6 +78,14 @@ def of_a_table(columns: Columns, rows: Callable[[], Iterator[bytes]]) -> Columns
     if not columns.keeps or columns.kept is not None:
         return columns
     return msgspec.structs.replace(columns, kept=kinds_in(rows()))
+
+
+def _parsed_fields(job: Job, arms: Sequence[RequestSettings], *, bodies_speak: bool) -> dict[str, str]:
+    """The fields of all answers' JSON, with their types; none where rows may have others."""
+    if bodies_speak or "response_format" in job.request.row_params:
+        return {}
+    first, *others = [flat_fields(arm.params.get("response_format")) for arm in arms]
+    return first if all(one == first for one in others) else {}
 
 
 def _of_both(before: Columns, now: Columns) -> Columns:

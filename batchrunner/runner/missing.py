@@ -11,8 +11,6 @@ from batchrunner.records import Row
 from batchrunner.source import Source
 from batchrunner.source.template import Template, missing_columns
 
-_LOOKED_AT = 100
-
 
 def check_template(template: Template, rows: Sequence[Row]) -> None:
     """UsageError where none of the first rows has a column that the template needs."""
@@ -39,10 +37,9 @@ def warnings_of_row_params(names: Iterable[str], source: Source, rows: Sequence[
             raise UsageError(f"The input has no column {name!r}, {words}")
 
 
-def check_keep(names: Sequence[str], source: Source) -> None:
+def check_keep(names: Sequence[str], rows: Sequence[Row]) -> None:
     """UsageError where a column that is to be kept is in none of the first rows."""
-    rows = next(source.rows(lambda _: False, _LOOKED_AT), []) if names and names != "all" else []
-    known = _names_in(rows)
+    known = _names_in(rows) if names != "all" else []
     missing = next((name for name in names if name not in known), None) if known else None
     if missing is not None:
         raise UsageError(f"keep names the column {missing!r}, which the input does not have; {_advice(missing, known)}")

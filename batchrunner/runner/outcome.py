@@ -112,35 +112,44 @@ def read(
     if isinstance(came, Failure):
         return Came(sent_at=sent_at, latency_s=latency_s, reply=None, failure=came, cost=_cost_of_failure(came))
     if isinstance(came, Broken):
-        so_far = understand(HttpReply(status=200, headers={}, body=came.so_far))
-        seen = so_far.usage if isinstance(so_far, Reply) else Usage()
-        cost = _cost(so_far, price) if isinstance(so_far, Reply) else None
-        return msgspec.structs.replace(read(came.how, sent_at=sent_at, latency_s=latency_s), seen=seen, cost=cost)
+        return _broken_off(came, sent_at=sent_at, latency_s=latency_s, price=price)
     understood = understand(came)
-    if isinstance(understood, Reply):
-        failure = emptiness(understood)
-        if failure is None and check is not None:
-            checked = check(understood)
-            understood, failure = (understood, checked) if isinstance(checked, Failure) else (checked, None)
-        return Came(
-            sent_at=sent_at,
-            latency_s=latency_s,
-            reply=understood,
-            failure=failure,
-            cost=_cost(understood, price),
-            first_token_s=came.first_token_s,
-        )
-    now = sent_at + latency_s
-    refusal = None
-    if understood.kind is Kind.RATE_LIMITED:
+    if isinstance(understood, Failure):
+        return _turned_away(came, understood, sent_at=sent_at, latency_s=latency_s)
+    failure = emptiness(understood)
+    if failure is None and check is not None:
+        checked = check(understood)
+        understood, failure = (understood, checked) if isinstance(checked, Failure) else (checked, None)
+    return Came(
+        sent_at=sent_at,
+        latency_s=latency_s,
+        reply=understood,
+        failure=failure,
+        cost=_cost(understood, price),
+        first_token_s=came.first_token_s,
+    )
+
+
+def _broken_off(came: Broken, *, sent_at: float, latency_s: float, price: ModelPrices | None) -> Came:
+    """A stream that ended too early: what it had told of its usage is kept."""
+    so_far = understand(HttpReply(status=200, headers={}, body=came.so_far))
+    seen = so_far.usage if isinstance(so_far, Reply) else Usage()
+    cost = _cost(so_far, price) if isinstance(so_far, Reply) else None
+    return msgspec.structs.replace(read(came.how, sent_at=sent_at, latency_s=latency_s), seen=seen, cost=cost)
+
+
+def _turned_away(came: HttpReply, failure: Failure, *, sent_at: float, latency_s: float) -> Came:
+    """A reply that is no answer: what it says of limits, of the time, and of when to come back."""
+    now, refusal = sent_at + latency_s, None
+    if failure.kind is Kind.RATE_LIMITED:
         refusal = read_refusal(came.headers, came.body, now)
-        understood = msgspec.structs.replace(understood, kind=refusal.kind)
+        failure = msgspec.structs.replace(failure, kind=refusal.kind)
     return Came(
         sent_at=sent_at,
         latency_s=latency_s,
         reply=None,
-        failure=understood,
-        cost=_cost_of_failure(understood),
+        failure=failure,
+        cost=_cost_of_failure(failure),
         refusal=refusal,
         hint_seconds=refusal.wait_seconds if refusal else retry_after_seconds(came.headers, came.body, now),
         gateway_time=gateway_time(came.headers, now),

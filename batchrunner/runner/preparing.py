@@ -15,7 +15,7 @@ from batchrunner.job.sweep import Arm, arms_of, swept_in
 from batchrunner.records import Request, Row
 from batchrunner.runner.arms import KnownArm, known_arms
 from batchrunner.runner.budget import lacking
-from batchrunner.runner.columns import keep_of, kinds_in_input, parsed_fields
+from batchrunner.runner.columns import columns_of, keep_of, kinds_in_input
 from batchrunner.runner.course import Course
 from batchrunner.runner.drift import Drift, Recorded, compare
 from batchrunner.runner.hooks import MakeRequest, RemadeSource
@@ -150,13 +150,11 @@ def prepare(
     arms = arms_of(job.request, job.sweep)
     keep = keep_of(job)
     as_it_is = open_source(job.input, course.count, keep)
-    check_keep(job.keep, as_it_is)
     source = _source(job, as_it_is, make)
-    first = next(source.rows(lambda _: False, LOOKED_AT), [])
+    first = _looked_at(source)
+    check_keep(job.keep, first if source is as_it_is else _looked_at(as_it_is))
     settings = settings_of(job, arms, first, base_url, from_texts=as_it_is.has_texts_only, keeps_raw=keeps_raw)
-    _check_sweep(job, settings, first)
-    _check_model(job, settings, first)
-    _check_budget(job, settings, first)
+    _check(job, settings, first)
     version = source.version()
     scanned = _with_kinds(_scanned(source, known, course), job, as_it_is, known)
     rows = scanned.rows if limit is None else min(scanned.rows, limit)
@@ -172,18 +170,26 @@ def prepare(
         sample=sample,
         chosen=chosen,
         identity=identity_of(job, scanned.fingerprint, base_url) | _identity_of(make, keeps_raw=keeps_raw),
-        columns=Columns(
-            raw=keeps_raw,
-            parsed=parsed_fields(job, settings, bodies_speak=_bodies_speak(settings, first)),
-            keeps=bool(job.keep),
-            kept=scanned.kinds,
-        ),
+        columns=columns_of(job, settings, scanned.kinds, bodies_speak=_bodies_speak(settings, first)),
         keep=keep,
-        warnings=(
-            *warnings_of_row_params(job.request.row_params, as_it_is, first),
-            *misspelt([*job.request.params, *job.request.row_params, *job.sweep]),
-        ),
+        warnings=_warnings(job, as_it_is, first),
     )
+
+
+def _looked_at(source: Source | RemadeSource) -> list[Row]:
+    return next(source.rows(lambda _: False, LOOKED_AT), [])
+
+
+def _check(job: Job, settings: Sequence[RequestSettings], first: list[Row]) -> None:
+    """UsageError where no row could be asked."""
+    _check_sweep(job, settings, first)
+    _check_model(job, settings, first)
+    _check_budget(job, settings, first)
+
+
+def _warnings(job: Job, source: Source, first: list[Row]) -> tuple[str, ...]:
+    named = job.request.row_params
+    return (*warnings_of_row_params(named, source, first), *misspelt([*job.request.params, *named, *job.sweep]))
 
 
 def _with_kinds(scanned: Scanned, job: Job, source: Source, known: Scanned | None) -> Scanned:

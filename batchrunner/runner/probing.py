@@ -30,7 +30,9 @@ from batchrunner.runner.ending import End, Ending
 from batchrunner.runner.lanes import LaneOpener, OpenLane
 from batchrunner.runner.learning import Learning
 from batchrunner.runner.outcome import Came, read
+from batchrunner.runner.preparing import LOOKED_AT
 from batchrunner.runner.probed import Exchange, Probed, exchange_of, limit_headers, limits_told
+from batchrunner.runner.sending import send_admitted
 from batchrunner.source import open_source
 from batchrunner.store.mounts import refuse_network
 from batchrunner.transport.http import HttpTransport, check_base_url
@@ -38,7 +40,6 @@ from batchrunner.transport.observed import ObservedTransport, Seen
 from batchrunner.transport.secret import Secret
 from batchrunner.transport.streaming import StreamingTransport
 
-LOOKED_AT = 100
 MAX_TOKENS = 16
 _PROMPT = "Reply with the word OK."
 _OF_SCHEMA = 'Is water wet? Reply with JSON such as {"wet": true}.'
@@ -223,27 +224,18 @@ class _Lane:
 
     async def send(self, request: Request, transport: HttpTransport) -> tuple[HttpReply | None, Came]:
         """Send it once, when the limits let it; what came. Raises SendingStoppedError when the day's quota is gone."""
-        limiter, brought = self._limiter, None
-        while brought is None:
+        limiter, sent = self._limiter, None
+        while sent is None:
             lease = await self._admitted(request)
-            sent_at, began = time.time(), limiter.clock()
-            try:
-                brought = await transport.send(request, may_write=lambda: limiter.may_write(lease))  # noqa: B023
-            except BaseException:
-                limiter.lane.over(lease, counted=None)
-                raise
+            sent = await send_admitted(request, lease, limiter=limiter, learning=self._learning, transport=transport)
+        came, brought = sent
         now = limiter.clock()
-        came = read(brought, sent_at=sent_at, latency_s=now - began, check=request.check)
-        self._learning.take_in(request, lease, came, now)
-        reply = brought if isinstance(brought, HttpReply) else None
-        if reply is not None:
-            self._learning.listen(reply, now)
         if came.failure is not None and came.failure.kind in (Kind.RATE_LIMITED, Kind.CONCURRENCY):
             refusal = came.refusal or Refusal(kind=came.failure.kind)
             limiter.lane.limited_by(lease, now, refusal, jitter=0.0)
         elif came.failure is not None and came.failure.kind is Kind.DAILY_LIMIT:
             self._note_gone(came)
-        return reply, came
+        return brought if isinstance(brought, HttpReply) else None, came
 
     def _note_gone(self, came: Came) -> None:
         """Other runs of this machine need not ask for the day's quota again."""

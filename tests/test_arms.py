@@ -10,8 +10,8 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as some
 
+from batchrunner.folder.arms import ASIDE, Arms, KnownArm, Renumbering
 from batchrunner.records import Outcome
-from batchrunner.runner.arms import ASIDE, Arms, KnownArm, Renumbering
 from batchrunner.store.database import Store
 from batchrunner.store.rows import Entry
 

@@ -8,10 +8,10 @@ import pytest
 from conftest import Bench, Simulate
 from jobs import refused_at
 
+from batchrunner.folder.ending import End
 from batchrunner.job.schema import RunTable
 from batchrunner.job.times import parse_duration, parse_until
 from batchrunner.runner.deadline import Deadline, deadline_of
-from batchrunner.runner.ending import End
 
 NOON = datetime(2026, 1, 31, 12, 0, 30)  # noqa: DTZ001 - local time
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from batchrunner.runner.ending import End, Ending, first_in_order
+from batchrunner.folder.ending import End, Ending, first_in_order
 
 
 def ending(end: End, resume_at: float | None = None) -> Ending:

@@ -14,9 +14,9 @@ from conftest import BATCHRUNNER
 from batchrunner.cli import main
 from batchrunner.cli.manual import HEADINGS
 from batchrunner.cli.run import run
+from batchrunner.folder.publishing import PART_ROWS
 from batchrunner.job.schema import BASE_URL, KEY_VARIABLES, Gateway, LimitsTable, Retry
 from batchrunner.job.words import OPTIONS_ONLY
-from batchrunner.runner.publishing import PART_ROWS
 
 COMMANDS = ["run", "plan", "status", "report", "view", "export", "retry", "probe", "init", "simulate"]
 COMMANDS += ["limits show", "limits reset"]

@@ -10,7 +10,8 @@ from batchrunner.job.schema import LimitsTable, ModelLimits
 from batchrunner.limits.account import Book, Entry
 from batchrunner.limits.estimate import Estimate
 from batchrunner.limits.sharing import Member, Part
-from batchrunner.runner.lanes import LaneOpener, declared
+from batchrunner.runner.declared import declared
+from batchrunner.runner.lanes import LaneOpener
 
 URL = "https://gateway.example/v1"
 MODEL = "org/model"

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import Bench, Gateway, Simulate, wait_until
 
-from batchrunner.runner.published import outcomes
+from batchrunner.folder.published import outcomes
 from batchrunner.runner.publisher import Waiting
 from batchrunner.store.database import Store
 from batchrunner.store.reading import read_store
@@ -128,7 +128,7 @@ def test_parts_appear_while_the_run_goes_on_and_their_bodies_leave_the_store(ben
 KILLED_AT = """
 import os, signal, sys
 from batchrunner.cli import main
-from batchrunner.runner.publishing import PartedOutput
+from batchrunner.folder.publishing import PartedOutput
 
 step, times = sys.argv.pop(1), int(sys.argv.pop(1))
 original = getattr(PartedOutput, step)

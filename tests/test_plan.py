@@ -24,11 +24,11 @@ from batchrunner.limits.glance import glance_at
 from batchrunner.limits.page import Found
 from batchrunner.limits.quota import Reset
 from batchrunner.limits.sharing import Member
+from batchrunner.plan.planning import Asked, survey
+from batchrunner.plan.plans import cost_span, plans_of
+from batchrunner.plan.weighing import MOST_COMPOSED, Load, Sum
 from batchrunner.report.plan import Plan, lines_of, words_of_seconds
-from batchrunner.runner.planning import Asked, survey
-from batchrunner.runner.plans import cost_span, plans_of
 from batchrunner.runner.settings import Settings
-from batchrunner.runner.weighing import MOST_COMPOSED, Load, Sum
 
 GOLDEN = Path(__file__).parent / "golden"
 NOBODY = ("--base-url", "http://127.0.0.1:9/v1", "-m", "m/m")  # a port at which nobody listens

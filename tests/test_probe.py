@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 from test_dialects import DATE, RECORDED, Recorded
 
 from batchrunner.cli import main
+from batchrunner.probe.probed import exchange_of, limit_headers, limits_told
 from batchrunner.records import Failure, HttpReply, Kind
 from batchrunner.runner.outcome import read
-from batchrunner.runner.probed import exchange_of, limit_headers, limits_told
 from batchrunner.transport.observed import Seen
 
 BODY = {

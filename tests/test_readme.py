@@ -11,10 +11,10 @@ from batchrunner.chat.verdict import TABLE
 from batchrunner.cli import main
 from batchrunner.cli.exits import BUG, CODE_OF_ERROR
 from batchrunner.cli.run import run
+from batchrunner.folder.ending import CODE_OF_END
 from batchrunner.job.load import parse_job
 from batchrunner.records import Outcome
 from batchrunner.report.plan import DayPlan, LanePlan, Plan, UntilPlan
-from batchrunner.runner.ending import CODE_OF_END
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

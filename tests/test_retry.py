@@ -7,7 +7,7 @@ import pytest
 from conftest import KEY, Bench, Gateway, Simulate, wait_until
 
 from batchrunner.errors import UsageError
-from batchrunner.runner.retrying import matches, parse_condition
+from batchrunner.folder.retrying import matches, parse_condition
 
 ROW = b'{"id":"a","status":"failed","error":{"kind":"timeout","status":503,"message":"no"},"usage":null,"model":"m/x"}'
 

@@ -17,11 +17,14 @@ FLOOR = {
     "store": 2,
     "sink": 2,
     "report": 3,
-    "runner": 4,
-    "api": 5,
-    "viewer": 5,
-    "cli": 6,
-    "__main__": 7,
+    "folder": 4,
+    "runner": 5,
+    "plan": 6,
+    "probe": 6,
+    "api": 6,
+    "viewer": 6,
+    "cli": 7,
+    "__main__": 8,
 }
 BESIDE = "simulator"
 USED_BY = {"cli"}  # the one room that may start the simulator

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchrunner.runner.sampling import Sample
+from batchrunner.folder.sampling import Sample
 
 
 def sample(rows: int, total: int, seed: int = 0) -> list[int]:

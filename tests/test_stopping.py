@@ -3,8 +3,8 @@
 import pytest
 
 from batchrunner.cli.types import MostFailed
+from batchrunner.folder.ending import End
 from batchrunner.records import ErrorColumn, Kind, Outcome
-from batchrunner.runner.ending import End
 from batchrunner.runner.stopping import MaxFailed, Stopping
 
 FIVE_PERCENT = MaxFailed(share=0.05)

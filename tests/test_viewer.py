@@ -19,9 +19,9 @@ from browser import browsing
 from conftest import KEY, Bench, Gateway, Simulate, wait_until
 from pages import HOSTILE, VOID, Page
 
+from batchrunner.folder.about import About, remember_about
+from batchrunner.folder.arms import Arms, KnownArm, fact_of
 from batchrunner.records import ErrorColumn, Failure, Kind, Outcome, Try
-from batchrunner.runner.about import About, remember_about
-from batchrunner.runner.arms import Arms, KnownArm, fact_of
 from batchrunner.store.database import Store
 from batchrunner.store.rows import Entry
 from batchrunner.viewer.gate import Gate

@@ -276,7 +276,7 @@ def test_a_stopped_export_leaves_nothing_behind(bench: Bench) -> None:
 _MANY = """
 from pathlib import Path
 from batchrunner.records import Outcome
-from batchrunner.runner.about import About, remember_about
+from batchrunner.folder.about import About, remember_about
 from batchrunner.store.database import Store
 from batchrunner.store.rows import Entry
 Path("out.jsonl.run").mkdir()

@@ -22,8 +22,8 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from batchrunner.api.options import Options, SomeJob
 from batchrunner.api.work import Finished, Progress, Work
 from batchrunner.errors import first_of
+from batchrunner.folder.ending import StoppedError
 from batchrunner.records import Outcome
-from batchrunner.runner.ending import StoppedError
 from batchrunner.runner.hooks import Accept, Answer, MakeRequest
 
 __all__ = [

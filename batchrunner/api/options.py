@@ -9,6 +9,8 @@ from typing import Any, Literal, TypedDict
 import msgspec
 
 from batchrunner.errors import UsageError
+from batchrunner.folder.finding import run_folder_of
+from batchrunner.folder.sampling import Sample
 from batchrunner.job.load import job_of as job_of_sheet
 from batchrunner.job.load import load_job, with_options
 from batchrunner.job.profiles import profiles_path, read_profiles
@@ -16,10 +18,8 @@ from batchrunner.job.schema import STANDARD_INPUT, Job, RunTable
 from batchrunner.job.sheet import Sheet
 from batchrunner.job.sweep import without
 from batchrunner.job.words import SHORT_NAMES
-from batchrunner.runner.finding import run_folder_of
 from batchrunner.runner.hooks import Accept, Hooks, MakeRequest
 from batchrunner.runner.prompting import prompt_of
-from batchrunner.runner.sampling import Sample
 from batchrunner.runner.settings import Settings
 from batchrunner.runner.simulated import SIMULATED_MODEL
 from batchrunner.runner.state import state_home

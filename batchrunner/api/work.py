@@ -8,14 +8,14 @@ import msgspec
 from anyio import to_thread
 
 from batchrunner.api.options import Options, SomeJob, job_of, path_of, settings_of
+from batchrunner.folder.ending import End, Ending
+from batchrunner.folder.finding import find_run
+from batchrunner.folder.retrying import parse_condition
 from batchrunner.report.summary import Summary
 from batchrunner.runner.course import Course
-from batchrunner.runner.ending import End, Ending
-from batchrunner.runner.finding import find_run
 from batchrunner.runner.hooks import Tell
 from batchrunner.runner.keys import secrets_of
 from batchrunner.runner.open_files import check_open_files
-from batchrunner.runner.retrying import parse_condition
 from batchrunner.runner.session import run_job
 from batchrunner.runner.simulated import gateway_of
 from batchrunner.runner.summing import kept_summary

@@ -21,17 +21,17 @@ from batchrunner.cli.telling import Manner, tell, words_of_retry
 from batchrunner.cli.terminal import say
 from batchrunner.cli.watching import Style, counting, shown_with, style_for, watching
 from batchrunner.errors import InputError, StorageError, UsageError
+from batchrunner.folder.finding import run_folder_of
+from batchrunner.folder.retrying import Condition
+from batchrunner.folder.sampling import Sample
 from batchrunner.job.load import load_job, with_options
 from batchrunner.job.schema import STANDARD_INPUT, Job, LimitsTable, RunTable
 from batchrunner.job.sweep import without
 from batchrunner.report.safe import safe_text
-from batchrunner.runner.finding import run_folder_of
 from batchrunner.runner.hooks import Hooks
 from batchrunner.runner.keys import secrets_of
 from batchrunner.runner.open_files import check_open_files
 from batchrunner.runner.prompting import prompt_of
-from batchrunner.runner.retrying import Condition
-from batchrunner.runner.sampling import Sample
 from batchrunner.runner.session import run_job
 from batchrunner.runner.settings import Settings
 from batchrunner.runner.simulated import SIMULATED_MODEL, gateway_of
@@ -130,7 +130,8 @@ def task_of(named: str, chosen: dict[str, Any], arguments: Iterable[str]) -> Tas
         raise UsageError("--json and --output - both want stdout: leave out one of them.")
     key, headers = secrets_of(job, chosen["api_key_file"], simulate=chosen["simulate"])
     alone = len(chosen["jobs"]) == 1
-    hooks = Hooks(warn=None if chosen["quiet"] else partial(_warn, "batchrunner" if alone else safe_text(named)))
+    warn = partial(_warn, "batchrunner" if alone else safe_text(named))
+    hooks = Hooks() if chosen["quiet"] else Hooks(warn=warn)
     settings = msgspec.structs.replace(settings, arguments=tuple(arguments), headers=headers, hooks=hooks)
     return Task(job=job, settings=settings, key=key)
 

@@ -19,7 +19,7 @@ from batchrunner.errors import (
     UsageError,
     first_of,
 )
-from batchrunner.runner.ending import CODE_OF_END, End, StoppedError
+from batchrunner.folder.ending import CODE_OF_END, End, StoppedError
 
 BUG = 70
 

@@ -8,7 +8,7 @@ import click
 from batchrunner.cli.exits import errors_as_exit_codes
 from batchrunner.cli.manual import Manual
 from batchrunner.cli.options import OUTPUT_FORMAT
-from batchrunner.runner.finding import find_run
+from batchrunner.folder.finding import find_run
 from batchrunner.sink import OutputFormat
 
 EXAMPLES = """\b

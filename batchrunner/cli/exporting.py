@@ -9,10 +9,10 @@ from anyio import to_thread
 from batchrunner.cli.log import Level, Log
 from batchrunner.cli.terminal import say
 from batchrunner.cli.watching import watching
+from batchrunner.folder.ending import CODE_OF_END, End
 from batchrunner.job.schema import STANDARD_OUTPUT
 from batchrunner.runner.conducting import conduct
 from batchrunner.runner.course import Course
-from batchrunner.runner.ending import CODE_OF_END, End
 from batchrunner.runner.exporting import Exported, export_run
 from batchrunner.sink import OutputFormat
 

@@ -17,12 +17,12 @@ from batchrunner.cli.terminal import say
 from batchrunner.errors import NoKeyError, StorageError
 from batchrunner.job.load import with_options
 from batchrunner.job.schema import STANDARD_INPUT, Job
+from batchrunner.plan.planning import Asked, survey
+from batchrunner.plan.plans import plans_of
 from batchrunner.report.plan import Plan, lines_of
 from batchrunner.report.safe import safe_text
 from batchrunner.runner.deadline import NEVER, deadline_of
 from batchrunner.runner.keys import secrets_of
-from batchrunner.runner.planning import Asked, survey
-from batchrunner.runner.plans import plans_of
 from batchrunner.runner.settings import Settings
 from batchrunner.runner.spooling import spooled
 

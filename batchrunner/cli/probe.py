@@ -18,13 +18,13 @@ from batchrunner.cli.run import run
 from batchrunner.cli.terminal import say
 from batchrunner.cli.types import Seconds
 from batchrunner.errors import StorageError
+from batchrunner.folder.ending import CODE_OF_END
 from batchrunner.report.safe import safe_text
-from batchrunner.runner.ending import CODE_OF_END
 from batchrunner.runner.state import state_home
 
 if TYPE_CHECKING:
     from batchrunner.job.schema import Job
-    from batchrunner.runner.probed import Exchange, Probed
+    from batchrunner.probe.probed import Exchange, Probed
 
 LONGEST_LINE = 700
 TIMEOUT = 120
@@ -91,8 +91,8 @@ def probe(named: str | None, *, as_json: bool, **chosen: Any) -> None:
 def _probe(named: str | None, chosen: dict[str, Any]) -> "list[Probed]":
     import anyio  # noqa: PLC0415 - heavy, and --help needs none of it
 
+    from batchrunner.probe.probing import Probing, models_of, probe  # noqa: PLC0415
     from batchrunner.runner.keys import secrets_of  # noqa: PLC0415 - likewise
-    from batchrunner.runner.probing import Probing, models_of, probe  # noqa: PLC0415
     from batchrunner.runner.simulated import SIMULATED_MODEL, gateway_of  # noqa: PLC0415
 
     simulate = chosen["simulate"]
@@ -222,7 +222,7 @@ def _cost(one: "Exchange") -> str:
 
 
 def _lines_of_limits(found: "Probed") -> Iterator[str]:
-    from batchrunner.runner.probed import window_name  # noqa: PLC0415 - as above
+    from batchrunner.probe.probed import window_name  # noqa: PLC0415 - as above
 
     for place, header in enumerate(found.limit_headers):
         understood = header.understood or "not understood"

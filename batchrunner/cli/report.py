@@ -34,9 +34,9 @@ def report(of: Path, output: Path | None) -> None:
     RUN is the output's path, the run folder or the job file; it may go on. The page needs no network and has no
     script; an earlier report in the file is replaced. Prompts and answers are not in it, messages of errors are.
     """
+    from batchrunner.folder.finding import find_run  # noqa: PLC0415 - likewise
+    from batchrunner.folder.reporting import facts_of  # noqa: PLC0415 - likewise
     from batchrunner.report.page import page_of  # noqa: PLC0415 - what draws takes a while to load
-    from batchrunner.runner.finding import find_run  # noqa: PLC0415 - likewise
-    from batchrunner.runner.reporting import facts_of  # noqa: PLC0415 - likewise
     from batchrunner.sink.atomic import whole_file  # noqa: PLC0415 - likewise
 
     with errors_as_exit_codes():

@@ -12,9 +12,9 @@ from batchrunner.cli.manual import Manual
 from batchrunner.cli.options import shown_options
 from batchrunner.cli.run import run
 from batchrunner.errors import InputError
-from batchrunner.runner.about import About, about_known_run
-from batchrunner.runner.finding import find_run
-from batchrunner.runner.retrying import parse_condition
+from batchrunner.folder.about import About, about_known_run
+from batchrunner.folder.finding import find_run
+from batchrunner.folder.retrying import parse_condition
 from batchrunner.store.reading import read_store
 
 EXAMPLES = """\b

@@ -10,12 +10,12 @@ from batchrunner.cli.exits import errors_as_exit_codes
 from batchrunner.cli.manual import Manual
 from batchrunner.cli.terminal import say
 from batchrunner.errors import StorageError
+from batchrunner.folder.finding import find_run
+from batchrunner.folder.looking import CUT_OFF, Status, look_at
 from batchrunner.report.bounds import words_of
 from batchrunner.report.live import Live, clock, lines_of_lanes
 from batchrunner.report.safe import safe_text
 from batchrunner.report.summary import words_of_cost
-from batchrunner.runner.finding import find_run
-from batchrunner.runner.looking import CUT_OFF, Status, look_at
 from batchrunner.store.summing import DayUsage, ModelUsage
 
 EXAMPLES = """\b

@@ -7,9 +7,9 @@ import msgspec
 
 from batchrunner.cli.log import Level, Log
 from batchrunner.cli.terminal import say
+from batchrunner.folder.ending import End
 from batchrunner.report.safe import safe_text
 from batchrunner.report.summary import Summary, line, lines_of_lanes, lines_of_variants
-from batchrunner.runner.ending import End
 from batchrunner.runner.session import Result
 from batchrunner.runner.settings import Settings
 

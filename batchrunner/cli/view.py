@@ -19,8 +19,8 @@ from batchrunner.cli.terminal import say
 from batchrunner.errors import BatchrunnerError, UsageError
 
 if TYPE_CHECKING:
+    from batchrunner.folder.about import About
     from batchrunner.job.schema import Job
-    from batchrunner.runner.about import About
 
 EXAMPLES = """\b
 Examples:
@@ -40,8 +40,8 @@ def view(of: Path, *, port: int, no_browser: bool) -> None:
     RUN is the output's path, the run folder or the job file. The address works on this machine alone, and only with the
     token in it. Nothing is sent, and the run is not disturbed.
     """
-    from batchrunner.runner.about import about_known_run  # noqa: PLC0415 - heavy, and --help needs none of it
-    from batchrunner.runner.finding import find_run  # noqa: PLC0415 - likewise
+    from batchrunner.folder.about import about_known_run  # noqa: PLC0415 - heavy, and --help needs none of it
+    from batchrunner.folder.finding import find_run  # noqa: PLC0415 - likewise
     from batchrunner.store.reading import read_store  # noqa: PLC0415 - likewise
 
     with errors_as_exit_codes():

@@ -14,13 +14,13 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_
 
 from batchrunner.chat.corrected import corrected
 from batchrunner.chat.verdict import LaneHistory, UnitHistory, Verdict, judge
+from batchrunner.folder.ending import End, Ending
 from batchrunner.limits.hints import DAILY_SECONDS, Refusal
 from batchrunner.limits.in_flight import Lease
 from batchrunner.limits.limiter import SendingStoppedError
 from batchrunner.records import Failure, Kind, Request
 from batchrunner.runner.budget import Sent
 from batchrunner.runner.charged import Settled, backoff_seconds, gets_another, result_of
-from batchrunner.runner.ending import End, Ending
 from batchrunner.runner.lanes import OpenLane
 from batchrunner.runner.learning import Learning
 from batchrunner.runner.outcome import Came, answered, failed, failed_after

@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 import anyio
 
+from batchrunner.folder.ending import End, Ending
 from batchrunner.job.schema import ModelPrices, RunTable
 from batchrunner.limits.in_flight import Lease
 from batchrunner.limits.limiter import SendingStoppedError
 from batchrunner.records import Request, Usage
-from batchrunner.runner.ending import End, Ending
 from batchrunner.runner.money import PriceOf, cost_of
 from batchrunner.runner.outcome import Came, most_prompt_tokens
 from batchrunner.store.spending import Spending

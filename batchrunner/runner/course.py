@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import msgspec
 
-from batchrunner.runner.ending import Ending, StoppedError
+from batchrunner.folder.ending import Ending, StoppedError
 from batchrunner.runner.gauge import Gauge
 from batchrunner.runner.loop import Loop
 

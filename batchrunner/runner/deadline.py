@@ -7,9 +7,9 @@ from datetime import datetime
 import anyio
 import msgspec
 
+from batchrunner.folder.ending import End, Ending
 from batchrunner.job.schema import RunTable
 from batchrunner.job.times import parse_until
-from batchrunner.runner.ending import End, Ending
 from batchrunner.runner.loop import Loop
 
 NEVER = float("inf")

@@ -10,12 +10,12 @@ from typing import BinaryIO
 import msgspec
 
 from batchrunner.errors import StorageError, UsageError
+from batchrunner.folder.about import About, about_known_run
+from batchrunner.folder.columns import columns_in
+from batchrunner.folder.published import outcomes
+from batchrunner.folder.writing import Rows, write_file
 from batchrunner.job.schema import STANDARD_OUTPUT
-from batchrunner.runner.about import About, about_known_run
-from batchrunner.runner.columns import columns_in
 from batchrunner.runner.course import Course
-from batchrunner.runner.published import outcomes
-from batchrunner.runner.writing import Rows, write_file
 from batchrunner.sink import OutputFormat, prepare_output, standard_output, write_lines
 from batchrunner.sink.atomic import BUFFER_BYTES, reason
 from batchrunner.sink.columns import Columns

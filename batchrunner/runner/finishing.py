@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from batchrunner.errors import UsageError
+from batchrunner.folder.columns import columns_in
+from batchrunner.folder.published import outcomes
+from batchrunner.folder.writing import write_file
 from batchrunner.job.schema import Job
-from batchrunner.runner.columns import columns_in
 from batchrunner.runner.course import Course
-from batchrunner.runner.folder import RunFolder
-from batchrunner.runner.published import outcomes
+from batchrunner.runner.going_on import RunFolder
 from batchrunner.runner.settings import Settings
-from batchrunner.runner.writing import write_file
 from batchrunner.sink import OutputFormat, standard_output, write_lines
 from batchrunner.sink.atomic import remove_file
 from batchrunner.sink.openai_batch import check_batch_output, errors_beside

@@ -30,6 +30,10 @@ Tell = Callable[[list[Outcome]], Awaitable[None]]
 Warn = Callable[[str], None]
 
 
+def _unheard(_: str) -> None:
+    """Where nobody wants to hear."""
+
+
 class Hooks(msgspec.Struct, frozen=True, kw_only=True):
     """`request` makes of a row's columns a body or the messages, or None to fail the row; `accept` judges an answer:
     True, or the reason why it is asked for again; `told` hears of outcomes that have been recorded; `warn` of what may
@@ -38,7 +42,7 @@ class Hooks(msgspec.Struct, frozen=True, kw_only=True):
     request: MakeRequest | None = None
     accept: Accept | None = None
     told: Tell | None = None
-    warn: Warn | None = None
+    warn: Warn = _unheard
     heeds_signals: bool = True
 
 

@@ -14,12 +14,12 @@ from batchrunner.errors import StorageError
 from batchrunner.job.schema import LimitsTable
 from batchrunner.limits.account import Book
 from batchrunner.limits.decide import Decision, Notes, decide
-from batchrunner.limits.lane import FOREVER, Lane, Limits
+from batchrunner.limits.lane import FOREVER, Lane
 from batchrunner.limits.limiter import Limiter
 from batchrunner.limits.quota import GatewayClock, Reset
 from batchrunner.limits.seat import BEAT_SECONDS, Seat
-from batchrunner.limits.window import Dimension, Limit
 from batchrunner.report.bounds import LaneUse, use_of
+from batchrunner.runner.declared import declared
 
 _SHORTEST_BEAT_SECONDS = 0.02
 
@@ -121,24 +121,3 @@ class LaneOpener:
             decision = decide(notes, meeting.page, now)
             meeting.entry = decision.entry
         return decision
-
-
-def declared(table: LimitsTable) -> Limits:
-    """The job's table as the limits of a lane."""
-    amounts: tuple[tuple[Dimension, float, int | None], ...] = (
-        ("requests", 1.0, table.requests_per_second),
-        ("requests", 60.0, table.requests_per_minute),
-        ("tokens", 1.0, table.tokens_per_second),
-        ("tokens", 60.0, table.tokens_per_minute),
-    )
-    return Limits(
-        windows=tuple(
-            Limit(dimension=dimension, amount=amount, window_seconds=window)
-            for dimension, window, amount in amounts
-            if amount is not None
-        ),
-        requests_per_day=FOREVER if table.requests_per_day is None else table.requests_per_day,
-        tokens_per_day=FOREVER if table.tokens_per_day is None else table.tokens_per_day,
-        concurrency=None if table.concurrency == "auto" else table.concurrency,
-        most_concurrency=table.max_concurrency,
-    )

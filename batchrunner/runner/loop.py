@@ -20,12 +20,12 @@ from anyio.abc import TaskGroup
 
 from batchrunner.chat.request import RequestSettings, compose, digest_of, model_of
 from batchrunner.errors import BatchrunnerError, InputError, StorageError
+from batchrunner.folder.ending import End, Ending, first_in_order
 from batchrunner.limits.limiter import SendingStoppedError
 from batchrunner.records import Request, Row
 from batchrunner.report.tally import Tally
 from batchrunner.runner.asking import Asker, Patience
 from batchrunner.runner.at_work import LaneAtWork
-from batchrunner.runner.ending import End, Ending, first_in_order
 from batchrunner.runner.hooks import Accept, Tell, judged
 from batchrunner.runner.lanes import OpenLane
 from batchrunner.runner.outcome import failed

@@ -11,15 +11,15 @@ import anyio
 
 from batchrunner.chat.request import compose
 from batchrunner.errors import LockedError, StorageError
+from batchrunner.folder.owning import Resume, check_absent, check_begin
+from batchrunner.folder.publishing import PartedOutput
 from batchrunner.job.schema import Job
 from batchrunner.records import Request
 from batchrunner.runner.budget import gate_of
 from batchrunner.runner.course import Course
-from batchrunner.runner.folder import RunFolder
+from batchrunner.runner.going_on import RunFolder
 from batchrunner.runner.money import finder_of
-from batchrunner.runner.owning import Resume, check_absent, check_begin
 from batchrunner.runner.preparing import Prepared
-from batchrunner.runner.publishing import PartedOutput
 from batchrunner.runner.purse import Purse
 from batchrunner.runner.settings import Settings
 from batchrunner.sink.atomic import sync_folder

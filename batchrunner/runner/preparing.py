@@ -9,21 +9,21 @@ import msgspec
 from batchrunner.chat.request import RequestSettings, compose
 from batchrunner.chat.shapes import with_seed_of
 from batchrunner.errors import InputError, UsageError
+from batchrunner.folder.arms import KnownArm, known_arms
+from batchrunner.folder.columns import columns_of, keep_of, kinds_in_input
+from batchrunner.folder.identity import identity_of
+from batchrunner.folder.sampling import Sample
 from batchrunner.job.parameters import misspelt
 from batchrunner.job.schema import Job
 from batchrunner.job.sweep import Arm, arms_of, swept_in
 from batchrunner.records import Request, Row
-from batchrunner.runner.arms import KnownArm, known_arms
 from batchrunner.runner.budget import lacking
-from batchrunner.runner.columns import columns_of, keep_of, kinds_in_input
 from batchrunner.runner.course import Course
 from batchrunner.runner.drift import Drift, Recorded, compare
 from batchrunner.runner.hooks import MakeRequest, RemadeSource
-from batchrunner.runner.identity import identity_of
 from batchrunner.runner.missing import check_keep, warnings_of_row_params
 from batchrunner.runner.money import finder_of
 from batchrunner.runner.phrasing import phrase
-from batchrunner.runner.sampling import Sample
 from batchrunner.sink.columns import Columns, Kinds
 from batchrunner.sink.parts import part_name, suffix_of
 from batchrunner.source import Keep, Source, open_source, takes_in

@@ -7,7 +7,7 @@ from contextlib import suppress
 import anyio
 from anyio import to_thread
 
-from batchrunner.runner.publishing import GivenUpError, PartedOutput
+from batchrunner.folder.publishing import GivenUpError, PartedOutput
 
 
 class Waiting:

@@ -13,10 +13,10 @@ import msgspec
 from batchrunner.chat.request import RequestSettings, compose, digest_of
 from batchrunner.chat.shapes import body_of
 from batchrunner.errors import BatchrunnerError, InputError
+from batchrunner.folder.about import About
 from batchrunner.job.schema import Job, is_url
 from batchrunner.job.sweep import arms_of
 from batchrunner.records import Failure, Row
-from batchrunner.runner.about import About
 from batchrunner.runner.preparing import LOOKED_AT, settings_of
 from batchrunner.source import Source, open_source
 

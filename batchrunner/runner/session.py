@@ -12,29 +12,30 @@ from anyio import to_thread
 
 from batchrunner.chat.stream import Fold
 from batchrunner.errors import InputError, UsageError
+from batchrunner.folder.about import About, Ended, about_run, remember_about
+from batchrunner.folder.columns import settle_columns
+from batchrunner.folder.ending import End, Ending
+from batchrunner.folder.live_file import keep_picture
+from batchrunner.folder.past import remember_asking, remember_ended
+from batchrunner.folder.publishing import GivenUpError, PartedOutput
 from batchrunner.job.schema import Job, is_url
 from batchrunner.limits.account import Book
 from batchrunner.report.bounds import LaneUse
 from batchrunner.report.summary import ThisRun, Variant, this_run, variant_of
 from batchrunner.report.tally import Tally
-from batchrunner.runner.about import About, Ended, about_run, remember_about
 from batchrunner.runner.asking import Patience
-from batchrunner.runner.columns import settle_columns
 from batchrunner.runner.conducting import Watch, conduct
 from batchrunner.runner.course import Course
 from batchrunner.runner.deadline import Deadline, deadline_of
-from batchrunner.runner.ending import End, Ending
+from batchrunner.runner.declared import amounts_declared
 from batchrunner.runner.finishing import check_errors_file, check_format, write_run
-from batchrunner.runner.folder import RunFolder, scanned_before
 from batchrunner.runner.gauge import Gauge
+from batchrunner.runner.going_on import RunFolder, scanned_before
 from batchrunner.runner.lanes import LaneOpener
-from batchrunner.runner.live_file import keep_picture
 from batchrunner.runner.loop import Loop, Parts
 from batchrunner.runner.opening import choose_units, opened_folder, parted_output, purse_of, until_free
-from batchrunner.runner.past import remember_asking, remember_ended
 from batchrunner.runner.preparing import Prepared, prepare
 from batchrunner.runner.publisher import Publisher
-from batchrunner.runner.publishing import GivenUpError, PartedOutput
 from batchrunner.runner.purse import Purse
 from batchrunner.runner.settings import Settings
 from batchrunner.runner.signals import Signals
@@ -83,9 +84,8 @@ async def _run(job: Job, settings: Settings, key: Secret, course: Course) -> Res
     wait_until = time.monotonic() + settings.wait_lock_seconds
     await until_free(settings.run_dir, wait_until, course)
     prepared = await to_thread.run_sync(_prepared, job, settings, course)
-    if (warn := settings.hooks.warn) is not None:
-        for words in prepared.warnings:
-            warn(words)
+    for words in prepared.warnings:
+        settings.hooks.warn(words)
     with ExitStack() as stack:
         folder = await opened_folder(job, settings, stack, wait_until, course)
         check_errors_file(folder.output, settings, may_overwrite=folder.may_overwrite)
@@ -213,7 +213,7 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
                 return Tally(), [], None
             if passed := self.deadline.passed():
                 return Tally(), [], passed
-            remember_asking(self.folder.store, self.job.limits, (one.model for one in self.prepared.settings))
+            remember_asking(self.folder.store, amounts_declared(self.job.limits, self.prepared.settings))
             done = await to_thread.run_sync(lambda: self.prepared.unasked(self.folder.store.ended()))
             purse = await to_thread.run_sync(purse_of, self.job, self.folder, self.prepared)
         gateway = self.job.gateway

@@ -5,11 +5,11 @@ from typing import Literal
 
 import msgspec
 
+from batchrunner.folder.owning import Resume
+from batchrunner.folder.retrying import Condition
+from batchrunner.folder.sampling import Sample
 from batchrunner.runner.drift import OnDrift
 from batchrunner.runner.hooks import Hooks
-from batchrunner.runner.owning import Resume
-from batchrunner.runner.retrying import Condition
-from batchrunner.runner.sampling import Sample
 from batchrunner.runner.stopping import MaxFailed
 from batchrunner.sink import OutputFormat
 from batchrunner.transport.secret import Secret

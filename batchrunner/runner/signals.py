@@ -6,8 +6,8 @@ from typing import Any
 
 import anyio
 
+from batchrunner.folder.ending import End, Ending
 from batchrunner.runner.course import Course
-from batchrunner.runner.ending import End, Ending
 
 Show = Coroutine[Any, Any, None]
 _ENDS = {signal.SIGINT: End.INTERRUPTED, signal.SIGTERM: End.TERMINATED}

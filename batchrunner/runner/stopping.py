@@ -3,8 +3,8 @@
 import msgspec
 
 from batchrunner.chat.verdict import ALIKE_FAILURES
+from batchrunner.folder.ending import End, Ending
 from batchrunner.records import Outcome
-from batchrunner.runner.ending import End, Ending
 
 FEWEST_FINISHED = 200  # before a share of failed units says anything
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import msgspec
 
+from batchrunner.folder.ending import CODE_OF_END
 from batchrunner.job.schema import STANDARD_OUTPUT, Job
 from batchrunner.report.summary import Summary, Units, usage_of
-from batchrunner.runner.ending import CODE_OF_END
 from batchrunner.runner.session import Result
 from batchrunner.sink import write_summary
 

@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 
 from batchrunner.errors import StorageError
+from batchrunner.folder.about import About, about_known_run
+from batchrunner.folder.arms import arms_in
+from batchrunner.folder.published import outcomes_among
 from batchrunner.job.schema import Job
-from batchrunner.runner.about import About, about_known_run
-from batchrunner.runner.arms import arms_in
-from batchrunner.runner.published import outcomes_among
 from batchrunner.runner.recalling import Asked, Recall
 from batchrunner.store.bitmap import Bitmap
 from batchrunner.store.browsing import Browser, Ended, ended_unit, tries_of

@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 
 from batchrunner.errors import BatchrunnerError, StorageError
+from batchrunner.folder.published import layout_in, numbered_outcomes, published_in
 from batchrunner.records import Row
-from batchrunner.runner.published import layout_in, numbered_outcomes, published_in
 from batchrunner.runner.recalling import Recall
 from batchrunner.store.bitmap import Bitmap
 from batchrunner.store.reading import Reader, read_store

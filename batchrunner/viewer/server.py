@@ -20,9 +20,9 @@ from anyio import to_thread
 from anyio.abc import TaskGroup
 
 from batchrunner.errors import BatchrunnerError
+from batchrunner.folder.reporting import Chronicle
 from batchrunner.report import page as report_page
 from batchrunner.report.facts import Facts
-from batchrunner.runner.reporting import Chronicle
 from batchrunner.store.lock import holder_of
 from batchrunner.viewer.gate import TOKEN, Gate, Visit
 from batchrunner.viewer.kept import Kept

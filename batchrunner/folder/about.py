@@ -8,7 +8,7 @@ from collections.abc import Callable
 import msgspec
 
 from batchrunner.errors import InputError
-from batchrunner.runner.sampling import Sample
+from batchrunner.folder.sampling import Sample
 
 _ABOUT = "about"
 _ENDED = "ended"

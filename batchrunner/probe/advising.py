@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 
 from batchrunner.job.schema import Job
 from batchrunner.job.words import SHORT_NAMES
+from batchrunner.probe.probed import Exchange, ToldLimit, window_name
 from batchrunner.records import Kind
-from batchrunner.runner.probed import Exchange, ToldLimit, window_name
 
 GOOD = "a good request"
 BAD = "a malformed one"

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from batchrunner.errors import UsageError
-from batchrunner.runner.published import Recorded, folder_of, layout_in, published_in
+from batchrunner.folder.published import Recorded, folder_of, layout_in, published_in
 from batchrunner.store.database import FILE
 
 Resume = Literal["auto", "never", "must"]

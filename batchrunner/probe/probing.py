@@ -18,20 +18,20 @@ from batchrunner.chat.expecting import Expectations
 from batchrunner.chat.request import RequestSettings, model_of
 from batchrunner.chat.stream import Fold
 from batchrunner.errors import InputError, UsageError
+from batchrunner.folder.ending import End, Ending
 from batchrunner.job.schema import STANDARD_INPUT, Job
 from batchrunner.job.sweep import arms_of
 from batchrunner.limits.account import Book
 from batchrunner.limits.hints import DAILY_SECONDS, Refusal
 from batchrunner.limits.in_flight import Lease
 from batchrunner.limits.limiter import SendingStoppedError
+from batchrunner.probe.advising import BAD, GOOD, SCHEMA, STREAM, STREAM_WITHOUT, advice
+from batchrunner.probe.probed import Exchange, Probed, exchange_of, limit_headers, limits_told
 from batchrunner.records import SAME_PARAMETER, HttpReply, Kind, Request
-from batchrunner.runner.advising import BAD, GOOD, SCHEMA, STREAM, STREAM_WITHOUT, advice
-from batchrunner.runner.ending import End, Ending
 from batchrunner.runner.lanes import LaneOpener, OpenLane
 from batchrunner.runner.learning import Learning
 from batchrunner.runner.outcome import Came, read
 from batchrunner.runner.preparing import LOOKED_AT
-from batchrunner.runner.probed import Exchange, Probed, exchange_of, limit_headers, limits_told
 from batchrunner.runner.sending import send_admitted
 from batchrunner.source import open_source
 from batchrunner.store.mounts import refuse_network

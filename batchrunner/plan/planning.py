@@ -10,23 +10,23 @@ from typing import TypeVar
 
 import msgspec
 
+from batchrunner.folder.arms import ASIDE, Renumbering, arms_in
+from batchrunner.folder.owning import check_absent, check_begin, owns_output
 from batchrunner.job.schema import Job, LimitsTable
 from batchrunner.limits.estimate import Estimator
 from batchrunner.limits.glance import Glance, glance_at
 from batchrunner.limits.page import Page
-from batchrunner.runner.arms import ASIDE, Renumbering, arms_in
+from batchrunner.plan.weighing import Weighed, weigh
 from batchrunner.runner.budget import Budget, budget_of
 from batchrunner.runner.course import Course
+from batchrunner.runner.declared import declared
 from batchrunner.runner.drift import check_columns, names_that_differ, of_what_is_asked
 from batchrunner.runner.finishing import check_errors_file
-from batchrunner.runner.folder import IDENTITY, SCANNED
-from batchrunner.runner.lanes import declared
+from batchrunner.runner.going_on import IDENTITY, SCANNED
 from batchrunner.runner.money import finder_of
-from batchrunner.runner.owning import check_absent, check_begin, owns_output
 from batchrunner.runner.preparing import Prepared, Scanned, prepare
 from batchrunner.runner.session import check_job
 from batchrunner.runner.settings import Settings
-from batchrunner.runner.weighing import Weighed, weigh
 from batchrunner.store.bitmap import Bitmap
 from batchrunner.store.database import FILE
 from batchrunner.store.lock import holder_of

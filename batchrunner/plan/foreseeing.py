@@ -14,8 +14,8 @@ from batchrunner.limits.pace import START
 from batchrunner.limits.page import Page
 from batchrunner.limits.quota import Reset
 from batchrunner.limits.window import Key, Limit
-from batchrunner.runner.lanes import declared
-from batchrunner.runner.planning import Surveyed
+from batchrunner.plan.planning import Surveyed
+from batchrunner.runner.declared import declared
 from batchrunner.runner.simulated import LATENCY_SECONDS
 
 FIRST_TOKEN_SECONDS = 0.5

@@ -9,16 +9,16 @@ from pathlib import Path
 import msgspec
 
 from batchrunner.errors import StorageError
+from batchrunner.folder.about import About, about_known_run, last_ending
+from batchrunner.folder.arms import Arms, arms_in
+from batchrunner.folder.ending import End
+from batchrunner.folder.looking import CUT_OFF, RUNNING, Status, status_of
+from batchrunner.folder.past import past_runs
+from batchrunner.folder.published import outcomes_among
 from batchrunner.records import Outcome
 from batchrunner.report.causes import Cause, causes_of
 from batchrunner.report.facts import Facts, Mood, Place
 from batchrunner.report.history import History
-from batchrunner.runner.about import About, about_known_run, last_ending
-from batchrunner.runner.arms import Arms, arms_in
-from batchrunner.runner.ending import End
-from batchrunner.runner.looking import CUT_OFF, RUNNING, Status, status_of
-from batchrunner.runner.past import past_runs
-from batchrunner.runner.published import outcomes_among
 from batchrunner.store.lock import holder_of
 from batchrunner.store.reading import Reader, read_store
 

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import msgspec
 
-from batchrunner.runner.about import about_run, fact_of_about
-from batchrunner.runner.arms import ASIDE, Renumbering, arms_in, fact_of
+from batchrunner.folder.about import about_run, fact_of_about
+from batchrunner.folder.arms import ASIDE, Renumbering, arms_in, fact_of
+from batchrunner.folder.owning import PUBLISHED, PUBLISHING, owns_output, stamp_of
+from batchrunner.folder.published import folder_of, layout_in, outcomes
+from batchrunner.folder.publishing import take_parts_back
+from batchrunner.folder.retrying import Condition, matches
 from batchrunner.runner.drift import OnDrift, Recorded, check_columns, names_that_differ, of_what_is_asked
-from batchrunner.runner.owning import PUBLISHED, PUBLISHING, owns_output, stamp_of
 from batchrunner.runner.preparing import Prepared, Scanned
-from batchrunner.runner.published import folder_of, layout_in, outcomes
-from batchrunner.runner.publishing import take_parts_back
-from batchrunner.runner.retrying import Condition, matches
 from batchrunner.sink.atomic import sync_folder
 from batchrunner.store.bitmap import Bitmap
 from batchrunner.store.database import Store, peek

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import msgspec
 
+from batchrunner.folder.about import About, about_known_run, last_ending
+from batchrunner.folder.live_file import last_picture
 from batchrunner.report.live import Live
 from batchrunner.report.summary import Units, usage_of
-from batchrunner.runner.about import About, about_known_run, last_ending
-from batchrunner.runner.live_file import last_picture
 from batchrunner.store.lock import holder_of
 from batchrunner.store.marks import marked_units
 from batchrunner.store.reading import Reader, read_store

@@ -1,31 +1,21 @@
 """What each process that asked did, remembered in the run store. One that was cut off leaves when it began."""
 
-from collections.abc import Iterable
-
 import msgspec
 
-from batchrunner.job.schema import LimitsTable
-from batchrunner.limits.lane import FOREVER
-from batchrunner.limits.window import name_of
+from batchrunner.folder.about import Ended, Fact, about_run, remember_ending
 from batchrunner.report.past import PastRun
 from batchrunner.report.summary import ThisRun
-from batchrunner.runner.about import Ended, Fact, about_run, remember_ending
-from batchrunner.runner.lanes import declared
 from batchrunner.store.database import Store
 from batchrunner.store.reading import Reader
 
 _PAST = "past run "
 
 
-def remember_asking(store: Store, limits: LimitsTable, models: Iterable[str | None]) -> None:
-    """This process begins to ask these models; it is known by when it began."""
+def remember_asking(store: Store, declared: dict[str, dict[str, float]]) -> None:
+    """This process begins to ask, under these limits of its lanes; it is known by when it began."""
     about = about_run(store.fact)
     if about is not None:
-        lanes = {"account" if limits.scope == "account" else model: model for model in models if model}
-        past = PastRun(
-            began_at=about.started_at,
-            declared={lane: _declared(limits.for_model(model)) for lane, model in lanes.items()},
-        )
+        past = PastRun(began_at=about.started_at, declared=declared)
         store.remember(_name(about.started_at), msgspec.json.encode(past).decode())
 
 
@@ -52,11 +42,3 @@ def _begun(fact: Fact) -> PastRun | None:
 
 def _name(began_at: float) -> str:
     return f"{_PAST}{began_at:.6f}"
-
-
-def _declared(table: LimitsTable) -> dict[str, float]:
-    limits = declared(table)
-    days = {"requests/day": limits.requests_per_day, "tokens/day": limits.tokens_per_day}
-    return {name_of(limit.key): limit.amount for limit in limits.windows} | {
-        name: amount for name, amount in days.items() if amount < FOREVER
-    }

@@ -13,10 +13,10 @@ import msgspec
 
 from batchrunner.chat.flat import flat_fields
 from batchrunner.chat.request import RequestSettings
+from batchrunner.folder.published import folder_of, layout_in, outcomes, published_in
+from batchrunner.folder.publishing import take_parts_back
 from batchrunner.job.schema import Job
 from batchrunner.records import Row
-from batchrunner.runner.published import folder_of, layout_in, outcomes, published_in
-from batchrunner.runner.publishing import take_parts_back
 from batchrunner.sink.columns import NATIVE, Columns, Kinds, joined, kinds_in
 from batchrunner.sink.formats import PARQUET
 from batchrunner.source import Keep, Source

@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
+from batchrunner.folder.about import Fact
+from batchrunner.folder.identity import short
 from batchrunner.job.sweep import Arm, values_of
-from batchrunner.runner.about import Fact
-from batchrunner.runner.identity import short
 
 ASIDE = 2**48
 _ROWS_ASIDE = 2**40  # of one arm

@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from batchrunner.errors import StorageError, UsageError
-from batchrunner.runner.published import (
+from batchrunner.folder.published import (
     Layout,
     Numbered,
     Published,

@@ -10,12 +10,12 @@ from typing import Any
 import msgspec
 
 from batchrunner.chat.verdict import TABLE
+from batchrunner.folder.ending import Ending
 from batchrunner.job.words import SHORT_NAMES
 from batchrunner.limits.hints import retry_after_seconds
 from batchrunner.limits.spans import gateway_time
 from batchrunner.limits.told import MONTH_SECONDS, State, Told, states, told_limits
 from batchrunner.records import HttpReply, Kind, Usage
-from batchrunner.runner.ending import Ending
 from batchrunner.runner.outcome import Came
 from batchrunner.transport.observed import Seen
 

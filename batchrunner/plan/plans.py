@@ -7,6 +7,9 @@ from batchrunner.limits.forecast import AS_BEFORE, DayAhead, Forecast, has_days
 from batchrunner.limits.lane import FOREVER, Limits
 from batchrunner.limits.pace import START
 from batchrunner.limits.window import name_of
+from batchrunner.plan.foreseeing import TOKENS_PER_SECOND, LaneAhead, forecasts, lanes_of, together
+from batchrunner.plan.planning import Surveyed, live
+from batchrunner.plan.weighing import Load, Unfit
 from batchrunner.records import Usage
 from batchrunner.report.plan import (
     BudgetPlan,
@@ -24,10 +27,7 @@ from batchrunner.report.plan import (
     rfc_3339,
 )
 from batchrunner.runner.budget import NO_BOUND
-from batchrunner.runner.foreseeing import TOKENS_PER_SECOND, LaneAhead, forecasts, lanes_of, together
 from batchrunner.runner.money import cost_of, finder_of
-from batchrunner.runner.planning import Surveyed, live
-from batchrunner.runner.weighing import Load, Unfit
 
 CostOf = Callable[[str, float, float], float | None]  # of so many prompt and completion tokens of a model, if known
 _MISSED = 3.0  # of what is in none of n that were looked at there are at most 3 in n, nineteen times of twenty

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from batchrunner.runner.columns import of_a_table
+from batchrunner.folder.columns import of_a_table
 from batchrunner.sink import OutputFormat, write_output
 from batchrunner.sink.columns import Columns
 from batchrunner.sink.formats import PARQUET, suffix_in

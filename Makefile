@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 JOB    ?= sample_jobs/quickstart.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test quick crash check bench lock clean
+.PHONY: help setup run test quick crash check bench picture lock clean
 
 help: ## what there is to do here
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -42,6 +42,9 @@ check: $(READY) ## lint, format, types, and the imports between the rooms
 
 bench: $(READY) ## the benchmarks; prints their tables
 	$(BIN)/python -m tests.benchmarks
+
+picture: $(READY) ## draw the README's picture of a running job anew
+	PYTHONPATH=tests $(BIN)/python -m picture .github/run.svg
 
 lock: ## renew requirements.lock from pyproject.toml (needs uv)
 	uv pip compile --universal --generate-hashes --group dev pyproject.toml --no-header --upgrade -o requirements.lock

@@ -58,6 +58,10 @@ class Course:
         if self._stopped is not None:
             raise StoppedError(self._stopped, "" if phase is None else phase.what)
 
+    def heed(self, _: int) -> None:
+        """What is done is not counted, but whether it is to stop is heeded. Raises StoppedError."""
+        self.count(0)
+
     def counted(self, rows: Iterable[bytes]) -> Iterator[bytes]:
         """The same rows, each one counted."""
         for row in rows:

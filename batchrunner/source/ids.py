@@ -1,8 +1,9 @@
 """Ids of rows, and the search for doubled ones over inputs of any length.
 
-A row's id is its `id`, else its `custom_id`, else its number (counted from 0, as in the output's `row` column); null and
-the empty text count as none, and the number 1 and the text "1" are one id. A default id that another row bears as its own counts as
-doubled: the output could not tell the two apart. Rows that can't be read bear no id here: a broken row stops no run.
+A row's id is its `id`, else its `custom_id`, else its number (counted from 0, as in the column `row`); null and
+the empty text count as none, and the number 1 and the text "1" are one id. A default id that another row bears as its
+own counts as doubled: the output could not tell the two apart. Rows that can't be read bear no id here: a broken row
+stops no run.
 
 Refuses ids that are neither text nor whole numbers. Memory is 8 bytes a row and the candidates of one round, whatever
 the ids are.

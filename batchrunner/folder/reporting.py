@@ -97,7 +97,7 @@ def _facts(run_dir: Path, store: Reader, status: Status, history: History) -> Fa
         places=_places(store, about, arms),
         arms=about.arms,
         runs=past_runs(store),
-        live=status.live if status.worked_on_by else None,
+        live=status.live if status.state in (RUNNING, CUT_OFF) else None,
     )
 
 

@@ -32,8 +32,8 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """How a run went, or goes. `state`: in words; `message`: why it stopped; `causes`: of failed units; `places`: the
-    variants, by their place; `runs`: the processes that asked, in order; `live`: what the last of them does, while it
-    goes on; instants are Unix time."""
+    variants, by their place; `runs`: the processes that asked, in order; `live`: what the last of them does, or
+    did when it was cut off; instants are Unix time."""
 
     output: str
     run_dir: str

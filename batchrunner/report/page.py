@@ -80,7 +80,7 @@ def told(facts: Facts) -> dict[str, Any]:
         "warned": _warned(facts),
         "declared": list(facts.runs[-1].declared.items()) if facts.runs else [],
         "lanes": [(lane, words_of(lane)) for lane in _lanes(facts)],
-        "now": {} if facts.live is None else {lane.lane: words_of_now(lane) for lane in facts.live.lanes},
+        "now": _now(facts),
         "limited": _limited(facts),
         "all_failed": sum(one.tries for one in facts.history.failed.values()),
         "over_time": _over_time(facts, axis) if axis.stretches else [],
@@ -185,11 +185,17 @@ def _seconds_at_work(facts: Facts) -> float:
 
 
 def _lanes(facts: Facts) -> list[LaneUse]:
-    """Of the process at work, else of the last one that asked and ended."""
+    """Of the process at work or cut off, else of the last one that asked and ended."""
     if facts.live is not None and facts.live.lanes:
         return [lane.use for lane in facts.live.lanes]
     done = [run.did for run in facts.runs if run.did is not None and run.did.tries]
     return [lane for lane in done[-1].lanes if lane.requests] if done else []
+
+
+def _now(facts: Facts) -> dict[str, str]:
+    """What each lane does, while the run goes on."""
+    lanes = facts.live.lanes if facts.live is not None and facts.mood is Mood.UNDERWAY else []
+    return {lane.lane: words_of_now(lane) for lane in lanes}
 
 
 def _over_time(facts: Facts, axis: TimeAxis) -> list[tuple[str, str, Chart, str, str]]:

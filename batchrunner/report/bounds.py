@@ -76,7 +76,7 @@ def words_of(use: LaneUse) -> str:
 
 def _windows(lane: Lane) -> Iterable[LimitUse]:
     for window in lane.force.limited:
-        key, found = window.limit.key, _is_found(lane, window.limit)
+        key, found = window.limit.key, is_found(lane, window.limit)
         used = _used(lane, key, window.limit.amount)
         yield LimitUse(
             limit=name_of(key),
@@ -87,7 +87,7 @@ def _windows(lane: Lane) -> Iterable[LimitUse]:
         )
 
 
-def _is_found(lane: Lane, limit: Limit) -> bool:
+def is_found(lane: Lane, limit: Limit) -> bool:
     """Whether it is none that somebody declared, but found out, or found to be lower than declared: then it was another
     one before, and what passed may be more than it."""
     declared = lane.force.finder.declared.get(limit.key)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from batchrunner.limits.lane import FOREVER, Lane
 from batchrunner.limits.window import name_of
-from batchrunner.report.bounds import use_of
+from batchrunner.report.bounds import is_found, use_of
 from batchrunner.report.eta import Daily, seconds_left
 from batchrunner.report.live import LaneLive, Live
 from batchrunner.runner.asking import Asker
@@ -115,7 +115,8 @@ class Gauge:
             dimension, width = window.limit.key
             passed = after[dimension == "tokens"] - before[dimension == "tokens"]
             if seconds > 0:
-                yield name_of(window.limit.key), round(max(0.0, passed / seconds * width / window.limit.amount), 4)
+                share = max(0.0, passed / seconds * width / window.limit.amount)
+                yield name_of(window.limit.key), round(min(1.0, share) if is_found(lane, window.limit) else share, 4)
         day = lane.day
         for name, limit, left in (
             ("requests/day", day.requests_limit, day.left.requests),
@@ -125,8 +126,10 @@ class Gauge:
                 yield name, round(min(1.0, 1 - left / limit), 4)
 
     def _eta(self, now: float) -> float | None:
-        lanes = [asker.limiter.lane for asker in self.loop.askers if asker.stopped is None]
-        pause = min((lane.waits_until(now) or now for lane in lanes), default=now) - now
+        askers = [asker for asker in self.loop.askers if asker.stopped is None]
+        lanes = [asker.limiter.lane for asker in askers]
+        pauses = [one.limiter.lane.waits_until(now) or now for one in askers if one.limiter.waiting]
+        pause = max(pauses, default=now) - now  # of who waits in line: before its end not all is done
         eta = seconds_left(self.total - self.done, self._steady, _daily(lanes, now))
         return None if eta is None else round(max(eta, pause), 1)
 

@@ -28,6 +28,7 @@ from batchrunner.plan.planning import Asked, survey
 from batchrunner.plan.plans import cost_span, plans_of
 from batchrunner.plan.weighing import MOST_COMPOSED, Load, Sum
 from batchrunner.report.plan import Plan, lines_of, words_of_seconds
+from batchrunner.runner.course import Course
 from batchrunner.runner.settings import Settings
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -392,7 +393,7 @@ def planned(folder: Path, limits: LimitsTable, *, rows: int = 100, until: float 
     job = Job(input=str(path), request=RequestTable(model="m/m", params={"max_tokens": 100}), limits=limits, **more)
     settings = Settings(run_dir=folder / "run", state_dir=folder)
     asked = Asked(name="in.jsonl", job=job, settings=settings, account=KEY, until=until)
-    (found,) = plans_of([survey(asked)], now=NOW)
+    (found,) = plans_of([survey(asked, Course())], now=NOW)
     return found
 
 

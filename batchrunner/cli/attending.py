@@ -15,11 +15,11 @@ from batchrunner.runner.course import Course
 _Done = TypeVar("_Done")
 
 
-def attended(work: Callable[[Course], _Done]) -> _Done:
+def attended(work: Callable[[Course], _Done], *, quiet: bool = False) -> _Done:
     """What the work makes. It tells its course how far it is, and is stopped by it (StoppedError)."""
 
     async def beside(course: Course) -> _Done:
         return await to_thread.run_sync(work, course)
 
-    with watching("bar", Log(shown={Level.ERROR})) as show:
+    with watching("none" if quiet else "bar", Log(shown={Level.ERROR})) as show:
         return anyio.run(conduct, beside, partial(show, ""), None)

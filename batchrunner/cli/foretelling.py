@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import msgspec
 
+from batchrunner.cli.attending import attended
 from batchrunner.cli.carrying import asked_of, collect_garbage_seldom
 from batchrunner.cli.several import check_not_stdout, check_options, check_outputs
 from batchrunner.cli.terminal import say
@@ -43,7 +44,8 @@ def foretell(chosen: dict[str, Any]) -> None:
     with ExitStack() as stack:
         asked = [stack.enter_context(_asked(name, chosen, now)) for name in names]
         check_outputs({one.name: one.job for one in asked})
-        plans = plans_of([survey(one) for one in asked], now=now)
+        found = attended(lambda course: [survey(one, course) for one in asked], quiet=chosen["quiet"])
+        plans = plans_of(found, now=now)
     if chosen["quiet"]:
         return
     if chosen["as_json"]:

@@ -78,7 +78,7 @@ def failures_chart(facts: Facts, axis: TimeAxis) -> Chart | None:
         series.append(("kind-other", other))
         words["kind-other"] = f"{OTHER_KINDS} {other.total():,}"
     unit = f"in {short_length(axis.width)}"
-    return _over_time(axis, series, words, unit, factor=1.0)
+    return _over_time(axis, series, words, unit)
 
 
 def lengths_chart(lengths: Lengths) -> Chart | None:
@@ -168,11 +168,18 @@ def _limit_line(axis: TimeAxis, past: PastRun, look: str, height: float, now: fl
 
 
 def _over_time(
-    axis: TimeAxis, series: Series, words: dict[str, str], unit: str, *, factor: float, lines: Sequence[Layer] = ()
+    axis: TimeAxis,
+    series: Series,
+    words: dict[str, str],
+    unit: str,
+    *,
+    factor: float = 0.0,
+    lines: Sequence[Layer] = (),
 ) -> Chart:
-    heights = {bin_: [height * factor for height in some] for bin_, some in _heights(series).items()}
+    """Rates, which are counts times a factor; without one the counts themselves."""
+    heights = {bin_: [height * (factor or 1) for height in some] for bin_, some in _heights(series).items()}
     tops = [sum(some) for some in heights.values()] + [height for line in lines for _, height in line.points]
-    y_ticks = amount_ticks(_HEADROOM * max(tops, default=0.0))
+    y_ticks = amount_ticks(_HEADROOM * max(tops, default=0.0), whole=not factor)
     layers = [
         Layer(name, steps([(start, end, sum(some[: place + 1])) for start, end, some in _drawn(axis, heights)]))
         for place, (name, _) in reversed(list(enumerate(series)))

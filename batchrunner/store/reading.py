@@ -16,6 +16,7 @@ from batchrunner.store.choosing import choose
 from batchrunner.store.database import FILE
 from batchrunner.store.heeding import Heed, Heeding, heed_nobody
 from batchrunner.store.older import show_as_now
+from batchrunner.store.recent import Recent, recent_in
 from batchrunner.store.schema import VERSION
 from batchrunner.store.spending import Spending, spending_in
 from batchrunner.store.summing import Tries, sums_by_day
@@ -28,15 +29,6 @@ _ANSWERED = (
     "SELECT number, prompt_tokens, completion_tokens, sent_at, latency_s FROM tries "
     "WHERE kind IS NULL AND prompt_tokens NOT NULL AND completion_tokens NOT NULL ORDER BY rowid DESC LIMIT ?"
 )
-_RECENT = (
-    "SELECT count(*), count(*) - count(kind), total(total_tokens) FROM tries "
-    "WHERE rowid >= ? AND sent_at + latency_s >= ?"
-)
-_RECENTLY_FAILED = (  # CROSS JOIN keeps SQLite from going through all units first
-    "SELECT count(DISTINCT tries.number) FROM tries CROSS JOIN units ON units.number = tries.number "
-    "WHERE tries.rowid >= ? AND sent_at + latency_s >= ? AND tries.kind NOT NULL AND ok = 0"
-)
-
 _EACH_TRY = (
     "SELECT number, sent_at, latency_s, first_token_s, kind, status, substr(message, 1, ?), "
     "prompt_tokens, completion_tokens, cached_tokens, reasoning_tokens, model, cost FROM tries "
@@ -56,14 +48,6 @@ class Units(NamedTuple):
 
     ok: int
     failed: dict[str, int]
-
-
-class Recent(NamedTuple):
-    """What ended since some instant."""
-
-    tries: int
-    units: int
-    tokens: int
 
 
 class TryRow(NamedTuple):
@@ -176,10 +160,7 @@ class Reader:
 
     def recent(self, since: float) -> Recent:
         """What ended since then (Unix time)."""
-        first = self._first_ended(since)
-        ((tries, answered, tokens),) = self._rows(_RECENT, first, since)
-        ((failed,),) = self._rows(_RECENTLY_FAILED, first, since)
-        return Recent(tries=tries, units=answered + failed, tokens=int(tokens))
+        return recent_in(self._rows, self.last_try(), since)
 
     def digests(self, number: Callable[[int], int] = int) -> Iterator[tuple[int, bytes | None]]:
         """Number, as `number` makes it of the one in the store, and digest of all units that ended, in order."""
@@ -217,18 +198,6 @@ class Reader:
     def close(self) -> None:
         """Let the snapshot go."""
         self._db.close()
-
-    def _first_ended(self, since: float) -> int:
-        """The number of the first try that ended then or later: they are recorded in this order, nearly."""
-        low, high = 1, self.last_try() + 1
-        while low < high:
-            middle = (low + high) // 2
-            ((ended_at,),) = self._rows("SELECT max(sent_at + latency_s) FROM tries WHERE rowid = ?", middle)
-            if ended_at is None or ended_at < since:
-                low = middle + 1
-            else:
-                high = middle
-        return low
 
     def last_try(self) -> int:
         """How many tries there are."""

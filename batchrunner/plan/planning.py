@@ -29,6 +29,7 @@ from batchrunner.runner.session import check_job
 from batchrunner.runner.settings import Settings
 from batchrunner.store.bitmap import Bitmap
 from batchrunner.store.database import FILE
+from batchrunner.store.heeding import heed_nobody
 from batchrunner.store.lock import holder_of
 from batchrunner.store.reading import Answered, Reader, read_store
 from batchrunner.store.spending import Spending
@@ -84,14 +85,15 @@ class _Before(msgspec.Struct, frozen=True, kw_only=True):
     spending: list[Spending]
 
 
-def survey(asked: Asked) -> Surveyed:
-    """Look at all of it."""
+def survey(asked: Asked, course: Course) -> Surveyed:
+    """Look at all of it. StoppedError where `course`, which is told how far it is, was stopped."""
     job, settings = asked.job, asked.settings
     goes_on = _goes_on(asked)
-    prepared = _prepared(asked, _read(asked, _scanned) if goes_on else None)
+    prepared = _prepared(asked, _read(asked, _scanned) if goes_on else None, course)
     before = _Before(ended=Bitmap(prepared.total), answered=[], spending=[])
     if goes_on:
-        before = _read(asked, partial(_before, asked=asked, prepared=prepared))
+        with course.doing("reading the run"):
+            before = _read(asked, partial(_before, asked=asked, prepared=prepared), course)
     estimators: dict[str, Estimator] = {}
 
     def estimator_of(model: str) -> Estimator:
@@ -101,7 +103,8 @@ def survey(asked: Asked) -> Surveyed:
     def most_tokens_of(model: str) -> float:
         return declared(job.limits.for_model(model)).most_tokens
 
-    weighed = weigh(prepared, before.ended, before.answered, estimator_of, most_tokens_of)
+    with course.doing("composing requests", prepared.source.size()):
+        weighed = weigh(prepared, before.ended, before.answered, estimator_of, most_tokens_of)
     with glance_at(settings.state_dir) as book:
         pages = {} if book is None else _pages(asked, weighed, book)
     return Surveyed(
@@ -134,7 +137,7 @@ def _goes_on(asked: Asked) -> bool:
     return is_there and settings.resume != "never"
 
 
-def _prepared(asked: Asked, known: Scanned | None) -> Prepared:
+def _prepared(asked: Asked, known: Scanned | None, course: Course) -> Prepared:
     settings = asked.settings
     return prepare(
         asked.job,
@@ -142,15 +145,16 @@ def _prepared(asked: Asked, known: Scanned | None) -> Prepared:
         sample=settings.sample,
         base_url=asked.base_url,
         known=known,
-        course=Course(),
+        course=course,
         make=settings.hooks.request,
         keeps_raw=settings.keeps_raw,
     )
 
 
-def _read(asked: Asked, fold: Callable[[Reader], _Found]) -> _Found:
+def _read(asked: Asked, fold: Callable[[Reader], _Found], course: Course | None = None) -> _Found:
     """What stands in the store of the earlier run; one of an older version the run would take up, too."""
-    return read_store(asked.settings.run_dir, fold, takes_older=True)
+    heed = heed_nobody if course is None else course.heed
+    return read_store(asked.settings.run_dir, fold, takes_older=True, heed=heed)
 
 
 def _owns(store: Reader, asked: Asked) -> bool:

@@ -100,8 +100,8 @@ def usage_of(sums: Sums) -> dict[str, int]:
 
 def words_of_cost(cost: float | None, tries_without_cost: int) -> str:
     """For people: an amount in whatever money the prices are, and how many tries are not in it; empty where nothing
-    is known."""
-    if cost is None:
+    is known, or was paid."""
+    if not cost:
         return ""
     return f"cost {amount_of(cost)}" + (f" (unknown of {tries_without_cost:,} tries)" if tries_without_cost else "")
 

@@ -7,6 +7,7 @@ TLS is spoken with the gateway itself.
 
 import asyncio
 import base64
+import os
 import socket
 import ssl
 from collections.abc import Callable
@@ -61,11 +62,11 @@ class Dialer:
                 raise
         except TimeoutError as error:
             self._look_up_at = 0.0
-            words = f"no connection to {self._where()} within {CONNECT_SECONDS:g} s"
+            words = f"no connection to {self._place()} within {CONNECT_SECONDS:g} s"
             raise WireError(Kind.UNREACHABLE, words) from error
         except (OSError, UnicodeError) as error:
             self._look_up_at = 0.0
-            words = f"no connection to {self._where()}: {type(error).__name__}: {error}"
+            words = f"no connection to {self._place()}: {_words(error)}"
             raise WireError(Kind.UNREACHABLE, words) from error
 
     async def _reached(self) -> socket.socket:
@@ -124,6 +125,11 @@ class Dialer:
         url = self._proxy or self._url
         return url.raw_host or "", url.port or 0
 
+    def _place(self) -> str:
+        """The same in words."""
+        host, port = self._where()
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
 
 def proxy_for(url: URL) -> str | None:
     """The proxy that the environment names for this URL; never for loopback, never past NO_PROXY."""
@@ -131,6 +137,13 @@ def proxy_for(url: URL) -> str | None:
     if host in LOOPBACK or proxy_bypass(host):
         return None
     return getproxies().get(url.scheme)
+
+
+def _words(error: OSError | UnicodeError) -> str:
+    """As the system says it, not as the attempt does: that names the address once more."""
+    if isinstance(error, ConnectionError) and error.errno is not None:
+        return os.strerror(error.errno)
+    return f"{type(error).__name__}: {error}"
 
 
 def _parsed(proxy: str) -> URL | None:

@@ -1,8 +1,8 @@
 """Opens connections to one gateway, or to the proxy that the environment names for it.
 
-A name is looked up once in a while, and its addresses are used in turn. A proxy is used for every host but loopback,
-never past NO_PROXY: an http URL is asked of it by its absolute form, an https one through a tunnel (CONNECT), so that
-TLS is spoken with the gateway itself.
+A name is looked up once in a while, and its addresses are used in turn. A proxy is used for https alone and every host
+but loopback, never past NO_PROXY, through a tunnel (CONNECT): TLS is spoken with the gateway itself, and no proxy sees
+the key.
 """
 
 import asyncio
@@ -29,20 +29,17 @@ _LARGEST_ANSWER = 2**14
 
 
 class Dialer:
-    """Dials one URL. `target` is what its requests name, `headers` what they need beside their own."""
+    """Dials one URL."""
 
     def __init__(self, url: URL, tls: ssl.SSLContext | None) -> None:
         self._url = url
         self._tls = (tls or ssl.create_default_context()) if url.scheme == "https" else None
-        named = proxy_for(url)
+        named = None if self._tls is None else proxy_for(url)
         self._proxy = None if named is None else _parsed(named)
         self._unusable = named is not None and self._proxy is None
         self._addresses: list[Any] = []
         self._look_up_at = 0.0
         self._looking_up = anyio.Lock()
-        direct = self._proxy is None or self._tls is not None
-        self.target = url.raw_path_qs if direct else str(url)
-        self.headers = {} if direct or self._proxy is None else _credentials(self._proxy)
 
     async def dial(self, make: Callable[[], Connection]) -> Connection:
         """A connection that stands. Raises WireError."""
@@ -72,7 +69,7 @@ class Dialer:
         """A socket that is connected to the gateway or its proxy; through the latter, to the gateway."""
         addresses = await self._looked_up()
         reached = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=_EYEBALLS_SECONDS)
-        if self._proxy is not None and self._tls is not None:
+        if self._proxy is not None:
             try:
                 await self._tunnel(reached, self._proxy)
             except BaseException:
@@ -131,6 +128,18 @@ def proxy_for(url: URL) -> str | None:
     if host in LOOPBACK or proxy_bypass(host):
         return None
     return getproxies().get(url.scheme)
+
+
+def words_of_proxy(base_url: str) -> str | None:
+    """Through which proxy this URL is reached, without the name and the password for it; None where there is none."""
+    url = URL(base_url)
+    proxy = proxy_for(url)
+    if proxy is None:
+        return None
+    before, is_masked, place = proxy.rpartition("@")
+    scheme, has_scheme, _ = before.partition("://")
+    shown = f"{scheme + '://' if has_scheme else ''}***@{place}" if is_masked else proxy
+    return f"requests go through the proxy {shown}, which the environment names; NO_PROXY={url.host} goes past it"
 
 
 def _parsed(proxy: str) -> URL | None:

@@ -35,22 +35,22 @@ def chunks(text: str) -> str:
     return "".join(f"data: {json.dumps(event)}\n\n" for event in events) + "data: [DONE]\n\n"
 
 
+OTHERS = {
+    "fine": http("200 OK", completion("Yes.")),
+    "stream": http("200 OK", chunks(f"so: {CANARY}"), x_request_id=CANARY, content_type="text/event-stream"),
+    "broken": f"{CANARY} is no HTTP\r\n{CANARY}: {CANARY}\r\n\r\n".encode(),
+    "encoded": http("200 OK", "x", content_encoding=CANARY),
+}
+
+
 def echo(handler: BaseHTTPRequestHandler, prompt: str) -> bytes:
     """The reply that a prompt asks for: `STATUS FORM`, the key in head and body in that form; or another word."""
     del handler
     status, _, form = prompt.partition(" ")
     if status == "answer":
         return http("200 OK", completion(f"so: {FORMS[form](CANARY)}"), x_request_id=f"r {CANARY}")
-    if status == "fine":
-        return http("200 OK", completion("Yes."))
-    if status == "stream":
-        return http("200 OK", chunks(f"so: {CANARY}"), x_request_id=CANARY, content_type="text/event-stream")
-    if status == "broken":
-        return f"{CANARY} is no HTTP\r\n{CANARY}: {CANARY}\r\n\r\n".encode()
-    if status == "encoded":
-        return http("200 OK", "x", content_encoding=CANARY)
     if not status.isdecimal():
-        return http("400 Bad", "what?")
+        return OTHERS.get(status) or http("400 Bad", "what?")
     written = FORMS[form](CANARY)
     body = f'{{"error": {{"message": "no key {written} here", "code": "{written}"}}, "{written}": 1}}'
     return http(

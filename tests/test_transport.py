@@ -35,7 +35,7 @@ from batchrunner.chat.reply import understand
 from batchrunner.errors import NoKeyError, UsageError
 from batchrunner.records import Failure, HttpReply, Kind, Request
 from batchrunner.transport import connection
-from batchrunner.transport.dialing import proxy_for, words_of_proxy
+from batchrunner.transport.dialing import first_reached, proxy_for, words_of_proxy
 from batchrunner.transport.http import LARGEST_REFUSAL, LONGEST_MESSAGE, HttpTransport, check_base_url
 from batchrunner.transport.secret import LONGEST_KEY_FILE, Secret, key_from_environment, key_from_file
 
@@ -326,6 +326,41 @@ def test_a_host_that_does_not_exist_is_unreachable(host: str) -> None:
     brought = sent_to(f"https://{host}/v1")
     assert isinstance(brought, Failure)
     assert brought.kind is Kind.UNREACHABLE
+
+
+def address_of(server: socket.socket) -> tuple[object, ...]:
+    """As getaddrinfo gives it."""
+    return socket.AF_INET, socket.SOCK_STREAM, 0, "", server.getsockname()
+
+
+def reached_first(*addresses: tuple[object, ...]) -> tuple[int, float]:
+    """The port of the address that is reached of these, and after how many seconds."""
+
+    async def reach() -> int:
+        with await first_reached(addresses) as reached:
+            return reached.getpeername()[1]
+
+    began = time.monotonic()
+    return anyio.run(reach), time.monotonic() - began
+
+
+def test_of_several_addresses_the_first_that_answers_is_reached() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as good,
+        socket.create_server(("127.0.0.1", 0), backlog=0) as busy,
+        socket.socket() as closed,
+        socket.create_connection(busy.getsockname()),  # its queue is full now: who comes next is not answered
+    ):
+        closed.bind(("127.0.0.1", 0))
+        port = good.getsockname()[1]
+        assert reached_first(address_of(closed), address_of(good))[0] == port
+        place, seconds = reached_first(address_of(busy), address_of(good), address_of(closed))
+        assert place == port
+        assert 0.2 < seconds < 5
+        with pytest.raises(ConnectionRefusedError):
+            reached_first(address_of(closed), address_of(closed))
+    with pytest.raises(OSError, match="no address"):
+        reached_first()
 
 
 def test_a_gateway_that_speaks_no_tls_is_unreachable() -> None:
@@ -878,18 +913,16 @@ def test_certificates_are_verified_against_the_authority_that_is_given(certifica
 
 
 @pytest.fixture
-def through_a_proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """The environment names a proxy; the port on which it listens."""
+def through_a_proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The environment names a proxy, which listens."""
     for name in list(os.environ):
         if name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
     with socket.create_server(("127.0.0.1", 0)) as server:
-        thread = Thread(target=lambda: _answer_plainly(server), daemon=True)
-        thread.start()
         port = server.getsockname()[1]
         for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "ALL_PROXY"):
             monkeypatch.setenv(name, f"http://127.0.0.1:{port}")
-        yield port
+        yield
 
 
 @pytest.mark.usefixtures("through_a_proxy")

@@ -9,11 +9,10 @@ import asyncio
 import base64
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.request import getproxies, proxy_bypass
 
-import aiohappyeyeballs
 import anyio
 from yarl import URL
 
@@ -68,7 +67,7 @@ class Dialer:
     async def _reached(self) -> socket.socket:
         """A socket that is connected to the gateway or its proxy; through the latter, to the gateway."""
         addresses = await self._looked_up()
-        reached = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=_EYEBALLS_SECONDS)
+        reached = await first_reached(addresses)
         if self._proxy is not None:
             try:
                 await self._tunnel(reached, self._proxy)
@@ -120,6 +119,49 @@ class Dialer:
         """Host and port to connect to."""
         url = self._proxy or self._url
         return url.raw_host or "", url.port or 0
+
+
+async def first_reached(addresses: Sequence[Any]) -> socket.socket:
+    """A socket that is connected to the first of these addresses (getaddrinfo's) that answers; OSError where none does.
+
+    The next one is tried when one has failed, or has not answered for a moment, beside it ("happy eyeballs", RFC 8305).
+    """
+    if len(addresses) == 1:
+        return await _reached(addresses[0])
+    reached: list[socket.socket] = []
+    errors: list[OSError] = []
+
+    async def attempt(address: Any, failed: anyio.Event) -> None:
+        try:
+            reached.append(await _reached(address))
+            group.cancel_scope.cancel()
+        except OSError as error:
+            errors.append(error)
+            failed.set()
+
+    async with anyio.create_task_group() as group:
+        for address in addresses:
+            failed = anyio.Event()
+            group.start_soon(attempt, address, failed)
+            with anyio.move_on_after(_EYEBALLS_SECONDS):
+                await failed.wait()
+    if not reached:
+        raise errors[0] if errors else OSError("the name has no address")
+    for second in reached[1:]:
+        second.close()
+    return reached[0]
+
+
+async def _reached(address: Any) -> socket.socket:
+    family, kind, protocol, _, place = address
+    one = socket.socket(family, kind, protocol)
+    try:
+        one.setblocking(False)  # noqa: FBT003 - the socket module's own signature
+        await asyncio.get_running_loop().sock_connect(one, place)
+    except BaseException:
+        one.close()
+        raise
+    return one
 
 
 def proxy_for(url: URL) -> str | None:

@@ -34,11 +34,11 @@ quick: $(READY) ## the tests that take seconds
 crash: $(READY) ## kill -9 in every phase of a run; prints the tally (SEED=... for one)
 	PYTHONPATH=tests $(BIN)/python -m crash $(SEED)
 
-check: $(READY) ## lint, format, types, and the imports between the rooms
+check: $(READY) ## lint, format, types, the imports between the rooms, and the lock
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest tests/test_rooms.py
+	$(BIN)/python -m pytest tests/test_rooms.py tests/test_supply.py
 
 bench: $(READY) ## the benchmarks; prints their tables
 	$(BIN)/python -m tests.benchmarks

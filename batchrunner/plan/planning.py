@@ -21,7 +21,7 @@ from batchrunner.runner.budget import Budget, budget_of
 from batchrunner.runner.course import Course
 from batchrunner.runner.declared import declared
 from batchrunner.runner.drift import check_columns, names_that_differ, of_what_is_asked
-from batchrunner.runner.finishing import check_errors_file
+from batchrunner.runner.finishing import check_beside
 from batchrunner.runner.going_on import IDENTITY, SCANNED
 from batchrunner.runner.money import finder_of
 from batchrunner.runner.preparing import Prepared, Scanned, prepare
@@ -133,7 +133,7 @@ def _goes_on(asked: Asked) -> bool:
     may_overwrite = settings.replaces or (is_there and _read(asked, partial(_owns, asked=asked)))
     if not may_overwrite:
         check_absent(job.output_path)
-    check_errors_file(job.output_path, settings, may_overwrite=may_overwrite)
+    check_beside(job.output_path, settings, may_overwrite=may_overwrite)
     return is_there and settings.resume != "never"
 
 

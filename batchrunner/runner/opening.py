@@ -26,6 +26,7 @@ from batchrunner.sink.atomic import sync_folder
 from batchrunner.sink.columns import Columns
 from batchrunner.store.heeding import Heed
 from batchrunner.store.lock import RunLock, holder_of, locked_by
+from batchrunner.store.private import refuse_foreign
 
 _LOOK_AT_LOCK_SECONDS = 0.2
 
@@ -138,6 +139,7 @@ def _lock(path: Path) -> RunLock:
         pass  # another run was quicker
     except OSError as error:
         raise StorageError(f"The run folder {path} can't be made: {error.strerror}; see --run-dir.") from error
+    refuse_foreign(path, "--run-dir")
     return RunLock(path)
 
 

@@ -20,6 +20,7 @@ from batchrunner.store.bitmap import Bitmap
 from batchrunner.store.by_arm import VariantSums, sums_by_variant
 from batchrunner.store.choosing import choose
 from batchrunner.store.heeding import Heed, Heeding, heed_nobody
+from batchrunner.store.private import refuse_link
 from batchrunner.store.rows import Entry, ended_unit, try_row, unit_row
 from batchrunner.store.schema import VERSION, bring_up
 from batchrunner.store.spending import Spending, spending_in
@@ -70,6 +71,7 @@ class Store:
         self._path = folder / FILE
         self._heeding = Heeding(heed)
         try:
+            refuse_link(self._path)
             with suppress(FileExistsError):
                 os.close(os.open(self._path, os.O_CREAT | os.O_EXCL, 0o600))
             self._db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=_BUSY_SECONDS)

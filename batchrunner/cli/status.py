@@ -1,7 +1,6 @@
 """batchrunner status: how a run stands."""
 
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +22,8 @@ from batchrunner.store.summing import DayUsage, ModelUsage
 if TYPE_CHECKING:
     from batchrunner.runner.course import Course
 
+FEW_TRIES = 100_000  # a tenth of a second
+
 EXAMPLES = """\b
 Examples:
   batchrunner status questions.results.jsonl
@@ -39,17 +40,23 @@ def status(of: Path, *, as_json: bool) -> None:
     RUN is the output's path, the run folder or the job file. Nothing is sent and the run is not disturbed.
     """
     with errors_as_exit_codes():
-        from batchrunner.cli.attending import attended  # noqa: PLC0415 - heavy, and --help needs none of it
-
-        found = attended(partial(_looked_at, find_run(of)))
+        found = _looked_at(find_run(of))
         text = msgspec.json.encode(found).decode() if as_json else "\n".join(_lines(found))
         if not say(text):
             raise StorageError("The status can't be written to stdout.")
 
 
-def _looked_at(run_dir: Path, course: "Course") -> Status:
-    with course.doing("reading the run", tries_in(run_dir)):
-        return look_at(run_dir, course.count)
+def _looked_at(run_dir: Path) -> Status:
+    tries = tries_in(run_dir)
+    if tries < FEW_TRIES:
+        return look_at(run_dir)
+    from batchrunner.cli.attending import attended  # noqa: PLC0415 - takes longer to load than few tries to be read
+
+    def work(course: "Course") -> Status:
+        with course.doing("reading the run", tries):
+            return look_at(run_dir, course.count)
+
+    return attended(work)
 
 
 def _lines(found: Status) -> Iterator[str]:

@@ -64,7 +64,8 @@ class Gauge:
         units_per_s, tokens_per_s = self._rates()
         lanes = [self._lane(asker, now) for asker in self.loop.askers]
         with_work = {asker.opened.label for asker in self._with_work()}
-        if units_per_s and any(lane.paused_s is None and lane.lane in with_work for lane in lanes):
+        goes = any(lane.paused_s is None and lane.lane in with_work for lane in lanes)
+        if units_per_s and (goes or not self._steady):
             self._steady = units_per_s
         return Live(
             at=time.time(),

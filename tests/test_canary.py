@@ -115,7 +115,7 @@ def test_every_command_that_shows_a_run_shows_no_key(canary: Bench) -> None:
         words = asked(
             canary, at, "answer JSON", "400 plain", "422 base64", code=1, options=(*LOUD, "--log-format", "json")
         )
-        words += show_all(canary)
+        words += show_all(canary, at)
         with viewing(canary, "in.results.jsonl") as view:
             words += [view.get(page).text for page in ("/", "/rows", "/rows?q=so", "/row/0", "/row/1", "/row/2")]
         probe = canary.call("probe", "-m", "m", "--base-url", at, "--json", code=69)
@@ -124,14 +124,14 @@ def test_every_command_that_shows_a_run_shows_no_key(canary: Bench) -> None:
     assert_nowhere(canary, words)
 
 
-def show_all(canary: Bench) -> list[str]:
+def show_all(canary: Bench, base_url: str) -> list[str]:
     """All words of the commands that show or write a run, and of those that ask its failed rows again."""
     run = "in.results.jsonl"
     commands = [("status", run, "--json"), ("status", run), ("report", run), ("export", run, "-o", "x.parquet")]
     commands += [
         ("export", run, "-o", "x.jsonl"),
         ("limits", "show", "--json"),
-        ("plan", "in.jsonl", "-m", "m", "--raw"),
+        ("plan", "in.jsonl", "-m", "m", "--raw", "--base-url", base_url),
     ]
     done = [canary.call(*command) for command in commands]
     done.append(canary.call("retry", run, "-v", "--json", code=1))

@@ -6,6 +6,8 @@ import os
 import subprocess
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from conftest import Bench, Simulate
 
@@ -141,3 +143,11 @@ def test_a_model_that_a_row_names_paints_nothing_wherever_it_is_shown(bench: Ben
         assert not set(words) & set("\x1b\x07\x9b\u202e\u2028"), one.args
         if "--json" in one.args:
             assert all(json.loads(line) for line in one.stdout.splitlines())
+
+
+def test_what_an_input_says_beside_its_rows_is_not_carried_into_the_output(bench: Bench) -> None:
+    words = {b"pandas": b"{}", b"evil": b"\x1b]0;owned\x07"}
+    schema = pa.schema([pa.field("prompt", pa.string()), pa.field("n", pa.int64(), metadata=words)], metadata=words)
+    pq.write_table(pa.table({"prompt": ["x"], "n": [1]}, schema=schema), bench.folder / "in.parquet")
+    bench.run("in.parquet", "--simulate", "--keep", "all", "-o", "out.parquet")
+    assert b"owned" not in (bench.folder / "out.parquet").read_bytes()

@@ -79,9 +79,10 @@ class HttpTransport:
         return Failure(kind=error.kind, message=self._redacted(str(error))[:LONGEST_MESSAGE])
 
     def _refusal(self, status: int, headers: Mapping[str, str], content: bytes) -> HttpReply:
-        """A reply that is no answer: all of it without secrets, as much of its body as anybody may want."""
+        """A reply that is no answer, or one for people: without secrets; of an error's body what anybody may want."""
+        content = content if 200 <= status < 300 else content[:LARGEST_REFUSAL]  # noqa: PLR2004
         told = {name: self._redacted(value) for name, value in headers.items()}
-        return HttpReply(status=status, headers=told, body=self._without_secrets(content[:LARGEST_REFUSAL]))
+        return HttpReply(status=status, headers=told, body=self._without_secrets(content))
 
     def _answer(self, content: bytes) -> bytes:
         content = self._key.redact_exactly(content)

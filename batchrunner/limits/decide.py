@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from batchrunner.limits.account import Entry
+from batchrunner.limits.book import Entry
 from batchrunner.limits.day import DayLease, Spent, lease_of
 from batchrunner.limits.in_force import UNLIMITED
 from batchrunner.limits.page import Found, Page

@@ -16,7 +16,7 @@ from batchrunner.limits.window import Key, Window
 
 BEAT_SECONDS = 0.2
 UNHEARD_SECONDS = 60.0
-_PROMISE_SECONDS = 0.05
+PROMISE_SECONDS = 0.05
 _HUNGRY_SECONDS = 1.0
 _MODEST_HEADROOM = 1.25
 _FOREVER = float("inf")
@@ -38,6 +38,7 @@ class Seat:
         self._opened_at: float | None = None
         self._requests_before = 0
         self._noted_at = _FOREVER
+        self.promise_seconds = PROMISE_SECONDS  # how long the book may take to answer before the lane stands still
         for window in lane.force.windows.values():
             window.allotment = 0.0 if window.limit.amount < UNLIMITED else UNLIMITED
 
@@ -120,6 +121,14 @@ class Seat:
         self._unheard = {}
         return spent
 
+    def take_back(self, notes: Notes) -> None:
+        """The book was out of reach: what it was to be told is for the next time."""
+        if notes.first_heard:
+            self._heard_before = False
+        if self._tell_gone is None:
+            self._tell_gone = notes.gone_until
+        self.lane.day.take_back(dict(notes.spent))
+
     def apply(self, decision: Decision, now: float, wall: float) -> None:
         """Bring back what was decided."""
         lane = self.lane
@@ -148,7 +157,7 @@ class Seat:
         next_amount = 1.0 if limit.dimension == "requests" else (lane.head[0] if lane.head else 0.0)
         if limit.amount < UNLIMITED:
             surplus = window.allotment > window.share * limit.amount + _ROUNDING
-            promise = 0.0 if surplus else max(next_amount, window.rate * _PROMISE_SECONDS)
+            promise = 0.0 if surplus else max(next_amount, window.rate * self.promise_seconds)
             window.allotment = min(window.allotment, used + promise)
         waiting = now - lane.hungry.get(limit.key, float("-inf")) < _HUNGRY_SECONDS
         return Part(
@@ -172,5 +181,5 @@ class Seat:
             day.leased = Spent()
             return day.leased
         rate = self.lane.rate()
-        requests = max(1.0, (0.0 if rate == _FOREVER else rate) * _PROMISE_SECONDS)
+        requests = max(1.0, (0.0 if rate == _FOREVER else rate) * self.promise_seconds)
         return day.promise(requests, requests * max(1.0, self.lane.mean_tokens), need=head[0] if head else None)

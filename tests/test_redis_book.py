@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -252,3 +253,16 @@ def test_a_password_is_asked_for_and_never_told(redis_server: RedisServer) -> No
     with closing(RedisBook(redis_place(redis_server.url.replace("//", "//:secret-canary@"), {}))) as book:
         assert use(book) == Page()
         assert "canary" not in repr(book.place)
+
+
+def test_the_rights_that_the_readme_names_are_enough(redis_server: RedisServer) -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    rights = readme.partition("`ACL SETUSER ")[2].partition("`")[0].split()
+    with redis_server.client() as client:
+        client.execute_command("ACL", "SETUSER", *rights)
+    url = redis_server.url.replace("//", f"//{rights[0]}:{rights[2].removeprefix('>')}@")
+    with closing(RedisBook(redis_place(url, {}))) as book:
+        use(book, entry(later()))
+        (lane,) = book.lanes()
+        book.forget(lane.name)
+        assert book.page(lane.name) == Page()

@@ -301,6 +301,6 @@ def test_a_redis_that_stays_away_ends_the_run_after_a_while(
     assert "out of reach" in stderr
     redis_server.start()
     sent = len(gateway.entries())
-    bench.run("in.jsonl", "-m", "org/model", "--base-url", gateway.base_url, "--rps", "400", "--shared", redis_server.url)
-    assert len(gateway.entries()) <= 400 + 2
-    assert sent < 400
+    ended(started(bench, gateway, 400, "--rps", "40", "--shared", redis_server.url))
+    assert sent < len(gateway.entries()) == 400
+    assert keeps_to_its_limits(gateway)

@@ -54,6 +54,8 @@ DELETE FROM day WHERE lane = ?1 AND day NOT IN (SELECT day FROM day WHERE lane =
 class Book:
     """The SQLite file `book.sqlite` in the state folder. Safe to call from one thread at a time."""
 
+    is_far = False
+
     def __init__(self, state_dir: Path) -> None:
         """Open or create; StorageError where that fails."""
         self.path = state_dir / "book.sqlite"

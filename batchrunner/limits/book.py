@@ -51,7 +51,12 @@ class OutOfReachError(Exception):
 
 
 class Book(Protocol):
-    """StorageError from anything here: the book can't be used. Safe to call from one thread at a time."""
+    """StorageError from anything here: the book can't be used. Safe to call from one thread at a time.
+
+    `is_far`: a meeting takes as long as the way there and back.
+    """
+
+    is_far: bool
 
     def lane_name(self, base_url: str, account: str, model: str) -> str:
         """The book's name for a lane; of the account (a key, mostly) it holds a hash only."""

@@ -70,6 +70,8 @@ class _Known:
 class RedisBook:
     """The book at a place in Redis. Safe to call from one thread at a time."""
 
+    is_far = True
+
     def __init__(self, place: RedisPlace) -> None:
         """Connect; StorageError where that fails, UsageError where redis-py is not installed."""
         self.place = place
@@ -193,10 +195,14 @@ class RedisBook:
 
     def _ask(self, lane: str, turn: str, *more: Any) -> tuple[float, int, Any]:
         sent = time.monotonic()
-        told, *answer = self._script([_LANE + lane, _TURN + lane], [turn, round(TURN_SECONDS * 1000), *more])
+        told, *answer = self._script([_LANE + lane, _TURN + lane], [turn, round(self._turn_seconds() * 1000), *more])
         now = float(told)
         self._clock.hear(sent, now, time.monotonic())
         return (now, *answer)
+
+    def _turn_seconds(self) -> float:
+        """Longer where the way is long."""
+        return TURN_SECONDS + min(4 * self._clock.error, TURN_SECONDS)
 
     def _tell_time(self) -> float:
         sent = time.monotonic()

@@ -18,12 +18,11 @@ from batchrunner.limits.decide import Decision, Notes, decide
 from batchrunner.limits.lane import FOREVER, Lane
 from batchrunner.limits.limiter import Limiter
 from batchrunner.limits.quota import GatewayClock, Reset
-from batchrunner.limits.seat import BEAT_SECONDS, PROMISE_SECONDS, Seat
+from batchrunner.limits.seat import BEAT_SECONDS, Seat
 from batchrunner.report.bounds import LaneUse, use_of
 from batchrunner.runner.declared import declared
 
 _SHORTEST_BEAT_SECONDS = 0.02
-_PROMISED = 1.5  # times what the book took to answer
 
 
 @dataclass(slots=True, kw_only=True)
@@ -110,7 +109,7 @@ class LaneOpener:
     async def _keep_in_step(self, opened: OpenLane) -> None:
         reached_at = time.monotonic()
         while True:
-            opened.limiter.starving = anyio.Event()
+            opened.limiter.starving, began = anyio.Event(), time.monotonic()
             try:
                 await self._look(opened)
             except OutOfReachError as error:
@@ -121,8 +120,10 @@ class LaneOpener:
                 continue
             opened.out_of_reach, reached_at = None, time.monotonic()
             opened.limiter.wake()
-            await anyio.sleep(_SHORTEST_BEAT_SECONDS)
-            with anyio.move_on_after(BEAT_SECONDS - _SHORTEST_BEAT_SECONDS):
+            took = reached_at - began if self._book.is_far else 0.0
+            rest = min(max(_SHORTEST_BEAT_SECONDS, took), BEAT_SECONDS)  # others want their turn, too
+            await anyio.sleep(rest)
+            with anyio.move_on_after(BEAT_SECONDS - rest):
                 await opened.limiter.starving.wait()
 
     async def _look(self, opened: OpenLane) -> None:
@@ -138,8 +139,9 @@ class LaneOpener:
             except OutOfReachError:
                 seat.take_back(notes)
                 raise
-        took, now, wall = time.monotonic() - now, time.monotonic(), time.time()
-        seat.promise_seconds = min(max(PROMISE_SECONDS, _PROMISED * took), BEAT_SECONDS)
+        began, now, wall = now, time.monotonic(), time.time()
+        if self._book.is_far:
+            seat.book_took(now - began)
         seat.apply(decision, now, wall)
         back_at = seat.quota_back_at(now, wall)
         if back_at is not None and opened.quota_gone is not None:

@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 JOB    ?= sample_jobs/quickstart.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test quick crash check bench lock clean
+.PHONY: help setup run test quick crash check bench picture lock clean
 
 help: ## what there is to do here
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -34,14 +34,17 @@ quick: $(READY) ## the tests that take seconds
 crash: $(READY) ## kill -9 in every phase of a run; prints the tally (SEED=... for one)
 	PYTHONPATH=tests $(BIN)/python -m crash $(SEED)
 
-check: $(READY) ## lint, format, types, and the imports between the rooms
+check: $(READY) ## lint, format, types, the imports between the rooms, and the lock
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest tests/test_rooms.py
+	$(BIN)/python -m pytest tests/test_rooms.py tests/test_supply.py
 
 bench: $(READY) ## the benchmarks; prints their tables
 	$(BIN)/python -m tests.benchmarks
+
+picture: $(READY) ## draw the README's picture of a running job anew
+	PYTHONPATH=tests $(BIN)/python -m picture .github/run.svg
 
 lock: ## renew requirements.lock from pyproject.toml (needs uv)
 	uv pip compile --universal --generate-hashes --group dev pyproject.toml --no-header --upgrade -o requirements.lock

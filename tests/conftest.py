@@ -89,12 +89,12 @@ class Bench:
         """`batchrunner run ARGUMENTS` to its end, which must be this exit code."""
         return self.call("run", *arguments, code=code, **options)
 
-    def call(self, *arguments: object, code: int = 0, **options: Any) -> subprocess.CompletedProcess[str]:
-        """`batchrunner ARGUMENTS` likewise."""
+    def call(self, *arguments: object, code: int | None = 0, **options: Any) -> subprocess.CompletedProcess[str]:
+        """`batchrunner ARGUMENTS` likewise; with None any exit code will do."""
         process = self.start(*arguments, **options)
         stdout, stderr = process.communicate(timeout=100)
-        assert process.returncode == code, stdout + stderr
-        return subprocess.CompletedProcess(process.args, code, stdout, stderr)
+        assert code in (None, process.returncode), stdout + stderr
+        return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
     def python(self, *arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
         """`python ARGUMENTS` in the folder, which must end with this exit code."""

@@ -1,7 +1,9 @@
 """The daily quota from the command line: kept, waited for over midnight, parked, and remembered by the next run."""
 
+import json
 import signal
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from conftest import Bench, Simulate, wait_until
@@ -83,3 +85,24 @@ def test_the_book_is_shown_and_reset(bench: Bench, simulate: Simulate) -> None:
     assert '"quota_gone_until"' in limits("show", "--json")
     assert "forgotten" in limits("reset", "m/m")
     assert "nothing was used yet" in limits("show")
+
+
+def test_the_time_to_finish_counts_the_reset_that_one_lane_of_several_waits_for(
+    bench: Bench, simulate: Simulate
+) -> None:
+    gateway = simulate("--latency", "0.02", "--clock", "2026-01-31T20:00:00")
+    bench.prompts(30)
+    lines = ['input = "in.jsonl"', "[gateway]", f'base_url = "{gateway.base_url}"', "[request]"]
+    lines += ["[sweep]", 'model = ["m/a", "m/b"]', '[limits."m/a"]', "requests_per_day = 10"]
+    bench.write("job.toml", *lines)
+    process = bench.start("run", "job.toml", "--on-daily-limit", "wait", "--log-file", "log")
+    wait_until(lambda: gateway.ledger()["outcomes"].get("ok") == 40 and "paused" in (bench.folder / "log").read_text())
+    wait_until(lambda: (_told(bench)["eta_s"] or 0) > 27.5 * 3600)  # 4 hours for ten of the 20 that are left, and a day
+    assert _told(bench)["eta_s"] < 28.1 * 3600
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+
+
+def _told(bench: Bench) -> dict[str, Any]:
+    return json.loads(bench.call("status", "job.toml", "--json").stdout)

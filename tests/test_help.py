@@ -1,10 +1,14 @@
 """The help of every command: a manual with examples first and true defaults, quick to come; and shell completion."""
 
 import os
+import pty
 import re
+import select
 import shlex
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import click
@@ -22,6 +26,7 @@ COMMANDS = ["run", "plan", "status", "report", "view", "export", "retry", "probe
 COMMANDS += ["limits show", "limits reset"]
 HEAVY = {"aiohttp", "httpx", "pyarrow", "pygal", "jinja2", "tenacity", "redis"}
 BATCHRUNNER_SCRIPT = Path(sys.executable).parent / "batchrunner"
+ON_PATH = os.environ | {"PATH": f"{BATCHRUNNER_SCRIPT.parent}:{os.environ['PATH']}"}
 DEFAULTS = {
     "--part-rows": PART_ROWS,
     "--base-url": BASE_URL,
@@ -147,25 +152,65 @@ def test_help_fits_a_terminal_of_80_columns(command: str) -> None:
     assert not re.search("[<>]=", told)
 
 
-@pytest.mark.parametrize(
-    ("words", "found"),
-    [
-        ("run --on-dr", ["--on-drift"]),
-        ("run --on-drift k", ["keep"]),
-        ("pro", ["probe"]),
-        ("probe --sch", ["--schema"]),
-    ],
-)
+COMPLETED = [
+    ("run --on-dr", ["--on-drift"]),
+    ("run --on-drift k", ["keep"]),
+    ("pro", ["probe"]),
+    ("probe --sch", ["--schema"]),
+]
+
+
+@pytest.mark.parametrize(("words", "found"), COMPLETED)
 def test_a_real_bash_completes(words: str, found: list[str]) -> None:
     typed = " ".join(map(shlex.quote, ["batchrunner", *words.split()]))
     script = 'eval "$(_BATCHRUNNER_COMPLETE=bash_source batchrunner)"\n'
     script += f"COMP_WORDS=({typed}); COMP_CWORD={len(words.split())}\n"
     script += '_batchrunner_completion batchrunner; printf "%s\\n" "${COMPREPLY[@]}"\n'
-    path = f"{BATCHRUNNER_SCRIPT.parent}:{os.environ['PATH']}"
-    told = subprocess.run(
-        ["bash", "--norc", "-c", script], capture_output=True, text=True, check=True, env=os.environ | {"PATH": path}
-    )
+    told = subprocess.run(["bash", "--norc", "-c", script], capture_output=True, text=True, check=True, env=ON_PATH)
     assert told.stdout.splitlines() == found
+
+
+@pytest.mark.parametrize(("words", "found"), COMPLETED)
+def test_a_real_fish_completes(words: str, found: list[str]) -> None:
+    script = f"_BATCHRUNNER_COMPLETE=fish_source batchrunner | source; complete -C 'batchrunner {words}'"
+    command = [installed("fish"), "--no-config", "-c", script]
+    told = subprocess.run(command, capture_output=True, text=True, check=True, env=ON_PATH)
+    assert [line.partition("\t")[0] for line in told.stdout.splitlines()] == found
+
+
+def test_a_real_zsh_completes() -> None:
+    ours, theirs = pty.openpty()
+    typed = "PS1=; autoload -U compinit; compinit -D -u; "
+    typed += 'eval "$(_BATCHRUNNER_COMPLETE=zsh_source batchrunner)"; echo rea""dy\n'
+    command = [installed("zsh"), "-f", "-i"]
+    ends = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
+    with subprocess.Popen(command, env=ON_PATH | {"TERM": "dumb"}, start_new_session=True, **ends) as shell:
+        os.close(theirs)
+        os.write(ours, typed.encode())
+        read_until(ours, "ready\r\n")
+        for words, (found,) in COMPLETED:
+            os.write(ours, f"batchrunner {words}\t".encode())
+            read_until(ours, f"{words.rpartition(' ')[0]} {found} ".lstrip())
+            os.write(ours, b"\x15")  # Ctrl-U
+        shell.kill()
+    os.close(ours)
+
+
+def installed(shell: str) -> str:
+    """Where it is; CI installs it."""
+    found = shutil.which(shell)
+    if found is None:
+        pytest.skip(f"apt-get install {shell}")
+    return found
+
+
+def read_until(terminal: int, words: str) -> None:
+    """Until this was written there."""
+    text, end = "", time.monotonic() + 40
+    while words not in text:
+        assert time.monotonic() < end, text
+        if select.select([terminal], [], [], 0.2)[0]:
+            text += os.read(terminal, 65536).decode(errors="replace")
 
 
 @pytest.mark.parametrize("words", ["batchrunner run qu", "batchrunner run -o an", "batchrunner probe jo"])

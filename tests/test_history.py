@@ -149,6 +149,11 @@ def test_ticks_of_time_never_stand_too_close(bins: set[int], width: int) -> None
     assert all(0 <= place <= axis.end for place in places)
 
 
+def test_counts_have_no_ticks_between_whole_numbers() -> None:
+    assert [tick.words for tick in amount_ticks(1.04, whole=True)] == ["0", "1", "2"]
+    assert [tick.words for tick in amount_ticks(40, whole=True)] == ["0", "10", "20", "30", "40"]
+
+
 @given(st.floats(min_value=0, max_value=1e12))
 def test_an_axis_of_amounts_reaches_the_largest_and_not_far_beyond(largest: float) -> None:
     ticks = amount_ticks(largest)

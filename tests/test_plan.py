@@ -26,9 +26,11 @@ from batchrunner.limits.quota import Reset
 from batchrunner.limits.sharing import Member
 from batchrunner.plan.planning import Asked, survey
 from batchrunner.plan.plans import cost_span, plans_of
-from batchrunner.plan.weighing import MOST_COMPOSED, Load, Sum
+from batchrunner.plan.weighing import MOST_COMPOSED, Load, Sum, Weighed, rate_of
 from batchrunner.report.plan import Plan, lines_of, words_of_seconds
+from batchrunner.runner.course import Course
 from batchrunner.runner.settings import Settings
+from batchrunner.store.reading import Answered
 
 GOLDEN = Path(__file__).parent / "golden"
 NOBODY = ("--base-url", "http://127.0.0.1:9/v1", "-m", "m/m")  # a port at which nobody listens
@@ -392,7 +394,7 @@ def planned(folder: Path, limits: LimitsTable, *, rows: int = 100, until: float 
     job = Job(input=str(path), request=RequestTable(model="m/m", params={"max_tokens": 100}), limits=limits, **more)
     settings = Settings(run_dir=folder / "run", state_dir=folder)
     asked = Asked(name="in.jsonl", job=job, settings=settings, account=KEY, until=until)
-    (found,) = plans_of([survey(asked)], now=NOW)
+    (found,) = plans_of([survey(asked, Course())], now=NOW)
     return found
 
 
@@ -504,3 +506,18 @@ def test_cost_is_a_range_and_unknown_is_not_zero(tmp_path: Path) -> None:
 )
 def test_times_are_told_by_their_two_largest_units(seconds: float | None, words: str) -> None:
     assert words_of_seconds(seconds) == words
+
+
+def test_the_pace_of_an_earlier_run_knows_nothing_of_the_night_that_lay_between() -> None:
+    def answered(sent_at: float) -> Answered:
+        return Answered(number=0, prompt_tokens=1, completion_tokens=1, sent_at=sent_at, latency_s=2.0)
+
+    at_once = [answered(night + place) for night in (0.0, 50_000.0) for place in (0.0, 1.0, 2.0)]
+    assert rate_of(at_once) == pytest.approx(6 / 8)
+    assert rate_of([]) is None
+
+
+def test_models_share_the_pace_of_an_earlier_run_by_their_units() -> None:
+    weighed = Weighed(pending=40, seen=40, loads={"a": Load(units=30), "b": Load(units=10)}, rate=8.0)
+    assert (weighed.rate_for(["a"]), weighed.rate_for(["b"]), weighed.rate_for(["a", "b"])) == (6.0, 2.0, 8.0)
+    assert Weighed(pending=0, seen=0).rate_for([]) is None

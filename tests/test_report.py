@@ -6,6 +6,7 @@ import shutil
 import signal
 import sys
 
+import msgspec
 import pytest
 from browser import browsing
 from conftest import KEY, Bench, Gateway, Simulate, wait_until
@@ -13,10 +14,11 @@ from pages import HOSTILE, Page
 
 from batchrunner.records import ErrorColumn, Outcome
 from batchrunner.report import page as report_page
-from batchrunner.report.bounds import LaneUse
+from batchrunner.report.bounds import LaneUse, LimitUse
 from batchrunner.report.causes import Cause
 from batchrunner.report.facts import Facts, Mood, Place
 from batchrunner.report.history import History
+from batchrunner.report.live import LaneLive, Live
 from batchrunner.report.past import PastRun
 from batchrunner.report.plots import draw
 from batchrunner.report.safe import safe_text
@@ -98,6 +100,19 @@ def hostile(words: str) -> Facts:
     did = ThisRun(
         units=2, tries=2, tokens=14, duration_s=9, tries_per_s=1, cost=0.5, tries_without_cost=1, lanes=[use, use]
     )
+    lane = LaneLive(
+        lane=words,
+        in_flight=1,
+        may_be_in_flight=2,
+        in_line=1,
+        napping=1,
+        waits_for=words,
+        now_used={words: 0.5},
+        paused_s=3,
+        why=words,
+        stopped=None,
+        use=use,
+    )
     past = PastRun(began_at=NOON, declared={words: {words: 5}}, ended_at=NOON + 9, ending=words, message=words, did=did)
     places = [Place(name=words, model=words, ok=1, failed=0), Place(name=words, model=words, ok=0, failed=1)]
     cause = Cause(kind=words, words=words, units=1, first=7, message=words, row=row)
@@ -122,12 +137,34 @@ def hostile(words: str) -> Facts:
         places=places,
         arms=2,
         runs=[past],
+        live=live_of(lane),
+    )
+
+
+def live_of(*lanes: LaneLive) -> Live:
+    """A picture of these lanes at work."""
+    return Live(
+        at=NOON,
+        process=1,
+        done=1,
+        total=2,
+        failed=0,
+        limited=0,
+        units_per_s=1,
+        tokens_per_s=1,
+        cost=None,
+        in_flight=1,
+        eta_s=1,
+        left=None,
+        stopping=None,
+        lanes=list(lanes),
     )
 
 
 @pytest.mark.parametrize("words", [*HOSTILE, "<" * 1_000_000, "\ud800", "%s {0} ${x} `id`"])
-def test_hostile_words_are_shown_and_do_nothing(words: str) -> None:
-    text = report_page.page_of(hostile(words))
+@pytest.mark.parametrize("mood", [Mood.BAD, Mood.UNDERWAY])
+def test_hostile_words_are_shown_and_do_nothing(mood: Mood, words: str) -> None:
+    text = report_page.page_of(msgspec.structs.replace(hostile(words), mood=mood))
     page = checked(text)
     whole = " ".join(safe_text(words, 90).removesuffix("…").split())
     assert page.text.count(whole) > 15
@@ -152,13 +189,16 @@ def test_the_page_of_a_killed_run_says_how_to_go_on(bench: Bench, simulate: Simu
     bench.prompts(300)
     process = bench.start("run", *job(gateway, "--concurrency", "2"))
     wait_until(lambda: gateway.ledger()["paid"] > 2)
+    wait_until(lambda: "requests in flight" in page_of(bench).text)
     text = page_of(bench).text
     assert "running" in text
     assert f"At work: process {process.pid} on " in text
-    assert "Told when this run ends." in text
+    assert "What binds it" in text
+    assert re.search("[012] of 2 in flight", text)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     text = page_of(bench).text
+    assert "What bound it bound by requests in flight" in text
     assert "stopped, can go on" in text
     assert "in doubt" in text
     assert "The same command goes on where it stopped." in text
@@ -284,3 +324,42 @@ def test_a_browser_opens_the_page_without_a_complaint_and_asks_for_nothing(bench
         spoilt.write_text(spoilt.read_text().replace("Content-Security-Policy", "X-Nothing"))
         tab.open(spoilt.as_uri())  # what is asked for is seen, where it may be
         assert "http://127.0.0.1:9/x.png" in tab.requests
+
+
+def test_a_limit_that_was_found_lower_than_declared_is_drawn_beside_it() -> None:
+    limits = [LimitUse(limit="requests/minute", amount=60, used=1.0, found=True)]
+    use = LaneUse(lane="m", seconds=120, requests=200, tokens=0, limits=limits, bound_by={})
+    did = ThisRun(units=2, tries=2, tokens=0, duration_s=9, tries_per_s=1, cost=None, tries_without_cost=2, lanes=[use])
+    declared = {"m": {"requests/minute": 600.0}, "never asked": {"requests/minute": 600.0}}
+    past = PastRun(began_at=NOON, declared=declared, ended_at=NOON + 9, ending="parked", message="", did=did)
+    text = report_page.page_of(msgspec.structs.replace(hostile("x"), runs=[past], live=None))
+    assert "limit 600 a minute" in text
+    assert "at the end 60<" in text
+    assert "100 % of 60 (found)" in text
+
+
+STYLE = (report_page.FOLDER / "page.css").read_text()
+TEXTS = ["ink", "soft", "good", "paused", "underway", "bad"]
+SHAPES = ["ok", "tokens", "limited", "broken", "k0", "k1", "k2", "k3", "k4", "k5", "k8", "k9"]
+
+
+@pytest.mark.parametrize(("scheme", "style"), [("light", STYLE.split("@media")[0]), ("dark", STYLE)])
+def test_what_is_to_be_read_stands_out_from_what_is_behind_it(scheme: str, style: str) -> None:
+    colours = dict(re.findall(r"--(\w+): (#\w{6})", style.partition("@media print")[0]))  # the later ones hold
+    for least, names in ((4.5, TEXTS), (3.0, SHAPES)):  # WCAG 2.2, 1.4.3 and 1.4.11
+        for name in names:
+            behind = ("page", "card", "track") if least > 4 else ("card",)
+            faint = {one: contrast(colours[name], colours[one]) for one in behind}
+            assert min(faint.values()) >= least, (scheme, name, faint)
+
+
+def contrast(one: str, other: str) -> float:
+    """Of two colours, as WCAG reckons it."""
+    darker, lighter = sorted(map(_luminance, (one, other)))
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def _luminance(colour: str) -> float:
+    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return sum(part * weight for part, weight in zip(linear, (0.2126, 0.7152, 0.0722), strict=True))

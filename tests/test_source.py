@@ -1,5 +1,6 @@
 """Rows in: what every line of a hostile input becomes, and what stops a run before it starts."""
 
+import gzip
 import os
 import tracemalloc
 from itertools import chain, pairwise
@@ -7,13 +8,14 @@ from pathlib import Path
 
 import pytest
 from conftest import rows_of, written
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from batchrunner.errors import InputError, UsageError
 from batchrunner.records import Kind, Row
 from batchrunner.source import open_source
 from batchrunner.source.lines import split_lines
+from batchrunner.source.packed import encoding_of
 
 MIB = 1024 * 1024
 
@@ -140,6 +142,15 @@ def test_a_batch_of_long_rows_ends_early(tmp_path: Path) -> None:
     assert [len(batch) for batch in batches] == [4, 4, 1]
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
+@pytest.mark.parametrize("name", ["in.jsonl", "in.jsonl.gz", "in.csv"])
+def test_a_text_of_another_encoding_is_told_once_and_as_what_it_is(name: str, encoding: str, tmp_path: Path) -> None:
+    whole = ('{"a": 1}\n' if "json" in name else "a,b\n1,2\n").encode(encoding)
+    path = written(tmp_path, gzip.compress(whole) if name.endswith(".gz") else whole, name)
+    with pytest.raises(InputError, match=rf"{name} is {encoding[:6].upper()}.*has to be UTF-8.*iconv"):
+        open_source(str(path)).scan()
+
+
 def test_a_suffix_that_is_unknown_is_refused_with_those_that_are_not(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"\.jsonl, \.ndjson or \.csv files, .*, or \.parquet"):
         open_source(str(written(tmp_path, b"{}", "in.txt")))
@@ -191,6 +202,7 @@ def test_however_the_bytes_are_cut_the_lines_are_the_same(whole: bytes, cuts: li
 
 @given(content)
 def test_no_bytes_stop_the_reading(tmp_path_factory: pytest.TempPathFactory, whole: bytes) -> None:
+    assume(encoding_of(whole) is None)
     path = written(tmp_path_factory.getbasetemp(), whole, "any.jsonl")
     rows = rows_of(path)
     assert [row.number for row in rows] == list(range(len(rows)))

@@ -79,7 +79,7 @@ REFUSED = {
     "columns named twice": (b"a,b,a\n1,2,3\n", "two columns are named 'a'"),
     "semicolons": (b"a;b\n1;2\n", "not by ';'"),
     "tabs": (b"a\tb\n1\t2\n", r"not by '\\t'"),
-    "UTF-16": ("a,b\n1,2\n".encode("utf-16"), "header, line 1, can't be read: not UTF-8"),
+    "UTF-16": ("a,b\n1,2\n".encode("utf-16"), "is UTF-16, and has to be UTF-8"),
     "lines that end in carriage returns alone": (b"a,b\r1,2\r", "header, line 1, can't be read"),
 }
 

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from conftest import rows_of, written
 from hypothesis import given
@@ -25,6 +27,16 @@ def test_the_id_is_id_then_custom_id_then_the_number(tmp_path: Path) -> None:
     assert [row.id for row in rows_of(path)] == ["x", "z", "2", "3", "17", "18"]
 
 
+def test_an_empty_id_is_none_in_every_format(tmp_path: Path) -> None:
+    lines = written(tmp_path, b'{"id": "", "custom_id": "z"}\n{"custom_id": ""}\n{"id": ""}\n{"id": "a"}\n')
+    commas = written(tmp_path, b"id,custom_id\n,z\n,\n,\na,\n", "in.csv")
+    table = tmp_path / "in.parquet"
+    pq.write_table(pa.table({"id": ["", "", "", "a"], "custom_id": ["z", "", None, ""]}), table)
+    for path in (lines, commas, table):
+        assert [row.id for row in rows_of(path)] == ["z", "1", "2", "a"]
+        assert open_source(str(path)).scan().rows == 4
+
+
 def test_a_scan_counts_fingerprints_and_names_columns(tmp_path: Path) -> None:
     content = b'\n{"b": 1, "a": 2}\nbroken\n\n{"c": 1, "a": 2}\n\n'
     scan = open_source(str(written(tmp_path, content))).scan()
@@ -37,7 +49,7 @@ DOUBLED = {
     "custom ids": (b'{"custom_id": "a"}\n{"custom_id": "a"}', "a", "lines 1 and 2"),
     "the number 7 and the text 7": (b'{"id": 7}\n{"id": "7"}', "7", "lines 1 and 2"),
     "an id and a custom id": (b'{"id": "a"}\n{"custom_id": "a"}', "a", "lines 1 and 2"),
-    "the empty text": (b'{"id": ""}\n{"id": ""}', "", "lines 1 and 2"),
+    "an id that is the number of a row whose own is empty": (b'{"id": "1"}\n{"id": ""}', "1", "lines 1 and 2"),
     "an id that is another row's number": (b'{"id": "1"}\n{"a": 1}', "1", "lines 1 and 2"),
     "an id whose key is written in escapes": (b'{"\\u0069d": "a"}\n{"id": "a"}', "a", "lines 1 and 2"),
     "an id that is the number of a row further on": (b'{"id": 2}\n\n{"a": 1}\n{"a": 2}', "2", "lines 1 and 4"),

@@ -17,7 +17,8 @@ from batchrunner.errors import LockedError, StorageError
 from batchrunner.records import Outcome, Try, Usage
 from batchrunner.store.database import Store
 from batchrunner.store.lock import RunLock, holder_of
-from batchrunner.store.reading import Reader, Recent, read_store
+from batchrunner.store.reading import Reader, read_store
+from batchrunner.store.recent import Recent
 from batchrunner.store.rows import Entry
 from batchrunner.store.summing import Sums
 

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -21,6 +22,7 @@ from batchrunner.store.bitmap import Bitmap
 from batchrunner.store.database import Store
 from batchrunner.store.lock import RunLock
 from batchrunner.store.marks import Marks
+from batchrunner.store.reading import read_store
 from batchrunner.store.rows import Entry
 from batchrunner.store.schema import VERSION
 from batchrunner.store.summing import DayUsage
@@ -473,3 +475,25 @@ def test_a_bitmap_of_ten_million_takes_little_memory() -> None:
     assert len(bitmap._bits) == 1_250_000  # noqa: SLF001 - its memory is the point
     assert 10**7 - 1 in bitmap
     assert len(bitmap) == 1
+
+
+class _EnoughError(Exception):
+    """Somebody wants no more of it."""
+
+
+_ENDLESS = "WITH RECURSIVE c(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM c) SELECT count(*) FROM c"
+
+
+def _enough(_: int) -> None:
+    raise _EnoughError
+
+
+def test_a_statement_that_would_take_for_ever_is_ended_by_whoever_is_heeded(tmp_path: Path) -> None:
+    Store(tmp_path).close()
+    with pytest.raises(_EnoughError):
+        read_store(tmp_path, lambda reader: reader.select(_ENDLESS), heed=_enough)
+    with closing(Store(tmp_path, heed=_enough)) as store:
+        with pytest.raises(_EnoughError):
+            store._all(_ENDLESS)  # noqa: SLF001 - no question of its own takes for ever
+        store.remember("afterwards", "it can be written to")
+        assert store.fact("afterwards") == "it can be written to"

@@ -1,5 +1,6 @@
 """One streamed try over real sockets: read as it comes, timed, bounded, without the key. Raw gateways send bytes."""
 
+import time
 from functools import partial
 
 import anyio
@@ -175,6 +176,16 @@ def test_a_stream_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> No
     brought = came(endless)
     assert isinstance(brought, Broken)
     assert kind(brought.how) is Kind.INVALID_REPLY
+
+
+def test_a_stream_that_drips_for_ever_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streamed, "LONGEST_STREAM_SECONDS", 0.5)
+    began = time.monotonic()
+    brought = came(streams(*[text("x")] * 100, pause=0.05))
+    assert time.monotonic() - began < 3
+    assert isinstance(brought, Broken)
+    assert kind(brought.how) is Kind.TIMEOUT
+    assert "did not end" in brought.how.message
 
 
 def test_a_stream_that_is_encoded_unasked_is_no_answer() -> None:

@@ -9,6 +9,7 @@ import gzip
 import json
 import os
 import pickle
+import re
 import socket
 import ssl
 import struct
@@ -34,8 +35,8 @@ from batchrunner.chat.reply import understand
 from batchrunner.errors import NoKeyError, UsageError
 from batchrunner.records import Failure, HttpReply, Kind, Request
 from batchrunner.transport import connection
-from batchrunner.transport.dialing import proxy_for
-from batchrunner.transport.http import LONGEST_MESSAGE, HttpTransport, check_base_url
+from batchrunner.transport.dialing import first_reached, proxy_for, words_of_proxy
+from batchrunner.transport.http import LARGEST_REFUSAL, LONGEST_MESSAGE, HttpTransport, check_base_url
 from batchrunner.transport.secret import LONGEST_KEY_FILE, Secret, key_from_environment, key_from_file
 
 KEY = "sky_ab12cd34.0123456789abcdef0123456789"
@@ -327,6 +328,41 @@ def test_a_host_that_does_not_exist_is_unreachable(host: str) -> None:
     assert brought.kind is Kind.UNREACHABLE
 
 
+def address_of(server: socket.socket) -> tuple[object, ...]:
+    """As getaddrinfo gives it."""
+    return socket.AF_INET, socket.SOCK_STREAM, 0, "", server.getsockname()
+
+
+def reached_first(*addresses: tuple[object, ...]) -> tuple[int, float]:
+    """The port of the address that is reached of these, and after how many seconds."""
+
+    async def reach() -> int:
+        with await first_reached(addresses) as reached:
+            return reached.getpeername()[1]
+
+    began = time.monotonic()
+    return anyio.run(reach), time.monotonic() - began
+
+
+def test_of_several_addresses_the_first_that_answers_is_reached() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as good,
+        socket.create_server(("127.0.0.1", 0), backlog=0) as busy,
+        socket.socket() as closed,
+        socket.create_connection(busy.getsockname()),  # its queue is full now: who comes next is not answered
+    ):
+        closed.bind(("127.0.0.1", 0))
+        port = good.getsockname()[1]
+        assert reached_first(address_of(closed), address_of(good))[0] == port
+        place, seconds = reached_first(address_of(busy), address_of(good), address_of(closed))
+        assert place == port
+        assert 0.2 < seconds < 5
+        with pytest.raises(ConnectionRefusedError):
+            reached_first(address_of(closed), address_of(closed))
+    with pytest.raises(OSError, match="no address"):
+        reached_first()
+
+
 def test_a_gateway_that_speaks_no_tls_is_unreachable() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         thread = Thread(target=lambda: _answer_plainly(server))
@@ -558,6 +594,19 @@ def test_a_longer_part_of_the_key_comes_back_redacted_whole(length: int) -> None
 def test_what_looks_like_a_key_is_redacted_from_an_error() -> None:
     body = b"Bearer abcdefghijklmnop1234 and sk-9876543210fedcba and a-short-word"
     assert reply(sends(with_length(body, "400 Bad"))).body == b"Bearer [REDACTED] and sk-[REDACTED] and a-short-word"
+
+
+def test_no_body_made_of_escapes_takes_long_to_search() -> None:
+    key, began = Secret(KEY), time.process_time()
+    for piece in (b"\\", b"%25", b"&amp;", b"&#0", b"\\u00", KEY[:8].encode(), KEY[:-1].encode(), b"sk-", b"\\u0073"):
+        key.redact(piece * (LARGEST_REFUSAL // len(piece)))
+        key.redact_exactly(piece * (2**20 // len(piece)))
+    assert time.process_time() - began < 2
+
+
+def test_of_a_refusal_no_more_is_kept_than_anybody_may_want() -> None:
+    came = reply(sends(with_length(b"x" * 3 * LARGEST_REFUSAL, "400 Bad Request")))
+    assert len(came.body) == LARGEST_REFUSAL
 
 
 def test_an_answer_is_left_as_it_is_but_for_the_whole_key() -> None:
@@ -864,25 +913,38 @@ def test_certificates_are_verified_against_the_authority_that_is_given(certifica
 
 
 @pytest.fixture
-def through_a_proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """The environment names a proxy; the port on which it listens."""
+def through_a_proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The environment names a proxy, which listens."""
     for name in list(os.environ):
         if name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
     with socket.create_server(("127.0.0.1", 0)) as server:
-        thread = Thread(target=lambda: _answer_plainly(server), daemon=True)
-        thread.start()
         port = server.getsockname()[1]
         for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "ALL_PROXY"):
             monkeypatch.setenv(name, f"http://127.0.0.1:{port}")
-        yield port
+        yield
 
 
 @pytest.mark.usefixtures("through_a_proxy")
-def test_a_proxy_of_the_environment_is_used_beyond_loopback() -> None:
-    brought = sent_to("http://gateway.invalid/v1")
-    assert isinstance(brought, HttpReply)
-    assert brought.body == ANSWER
+def test_plain_http_through_a_proxy_would_show_it_the_key_and_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match=r"proxy.*NO_PROXY=gateway\.invalid"):
+        check_base_url("http://gateway.invalid/v1", allow_insecure_http=True)
+    check_base_url("http://127.0.0.1/v1", allow_insecure_http=True)
+    monkeypatch.setenv("no_proxy", "gateway.invalid")
+    check_base_url("http://gateway.invalid/v1", allow_insecure_http=True)
+
+
+@pytest.mark.usefixtures("through_a_proxy")
+def test_a_proxy_is_named_without_its_name_and_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = words_of_proxy("https://gateway.invalid/v1")
+    assert words is not None
+    assert re.search(r"through the proxy http://127.0.0.1:\d+, which .*NO_PROXY=gateway.invalid", words)
+    for secret in ("http://me:pass%40word@", "me:pass@word@", "http://token@"):
+        monkeypatch.setenv("https_proxy", f"{secret}proxy.invalid:3128")
+        shown = words_of_proxy("https://gateway.invalid/v1") or ""
+        assert "***@proxy.invalid:3128" in shown
+        assert not re.search("me:|pass|word|token", shown)
+    assert words_of_proxy("https://127.0.0.1/v1") is None
 
 
 def _answer_through_a_tunnel(server: socket.socket, answer: bytes, certificate: Path, asked: list[bytes]) -> None:
@@ -940,9 +1002,10 @@ def test_a_proxy_that_refuses_is_unreachable(answer: bytes, certificate: Path) -
 @pytest.mark.usefixtures("through_a_proxy")
 def test_no_proxy_is_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "gateway.invalid")
-    brought = sent_to("http://gateway.invalid/v1")
+    brought = sent_to("https://gateway.invalid/v1")
     assert isinstance(brought, Failure)
     assert brought.kind is Kind.UNREACHABLE
+    assert "gateway.invalid" in brought.message
 
 
 @pytest.mark.usefixtures("through_a_proxy")
@@ -958,7 +1021,7 @@ def test_a_proxy_of_the_environment_is_never_used_for_loopback() -> None:
 @pytest.mark.parametrize("proxy", ["proxy.invalid:3128", "socks5://127.0.0.1:1", "nonsense", "http://a..b", "http://["])
 def test_a_proxy_that_cannot_be_used_is_a_failure_and_no_exception(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
     monkeypatch.delenv("no_proxy", raising=False)
-    monkeypatch.setenv("http_proxy", proxy)
-    brought = sent_to("http://gateway.invalid/v1")
+    monkeypatch.setenv("https_proxy", proxy)
+    brought = sent_to("https://gateway.invalid/v1")
     assert isinstance(brought, Failure)
     assert brought.kind is Kind.UNREACHABLE

@@ -6,6 +6,7 @@ import re
 import signal
 import stat
 import subprocess
+import sys
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -286,4 +287,43 @@ store.commit([Entry(outcome=Outcome(id=str(n), row=n, status="ok", response=text
 names = {"arguments": ("run",), "folder": ".", "input": "in.jsonl", "output": "out.jsonl"}
 about = About(**names, total=70_000, began_at=0, started_at=0)
 remember_about(about, store.remember)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for the open store in /proc")
+@pytest.mark.parametrize("command", ["status", "report"])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_long_look_at_a_run_is_ended_in_order(bench: Bench, command: str, number: int, code: int) -> None:
+    bench.write("make.py", _MANY_TRIES)
+    bench.python("make.py")
+    before = set(bench.folder.iterdir())
+    process = bench.start(command, "out.jsonl")
+    wait_until(lambda: any("run.sqlite" in str(one.readlink()) for one in _open_files(process.pid)))
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=20)
+    assert process.returncode == code
+    assert re.fullmatch(r"batchrunner: SIG\w+ came while (reading the run|nothing had begun)\.\n", stderr)
+    assert set(bench.folder.iterdir()) == before
+
+
+def _open_files(process: int) -> list[Path]:
+    with suppress(OSError):
+        return [one for one in Path(f"/proc/{process}/fd").iterdir() if one.is_symlink()]
+    return []
+
+
+_MANY_TRIES = """
+import sqlite3
+from pathlib import Path
+from batchrunner.folder.about import About, remember_about
+from batchrunner.store.database import Store
+Path("out.jsonl.run").mkdir()
+store = Store(Path("out.jsonl.run"))
+names = {"arguments": ("run",), "folder": ".", "input": "in.jsonl", "output": "out.jsonl"}
+remember_about(About(**names, total=70_000, began_at=0, started_at=0), store.remember)
+store.close()
+db = sqlite3.connect("out.jsonl.run/run.sqlite")
+numbers = "WITH RECURSIVE c(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM c WHERE n < 400000) "
+db.execute(numbers + "INSERT INTO tries (number, sent_at, latency_s, prompt_tokens) SELECT n, n / 100.0, 1, 7 FROM c")
+db.commit()
 """

@@ -12,6 +12,7 @@ from batchrunner.folder.ending import End, Ending
 from batchrunner.folder.finding import find_run
 from batchrunner.folder.retrying import parse_condition
 from batchrunner.report.summary import Summary
+from batchrunner.runner.cautions import cautions
 from batchrunner.runner.course import Course
 from batchrunner.runner.hooks import Tell
 from batchrunner.runner.keys import secrets_of
@@ -52,6 +53,8 @@ class Work:
         key_file = path_of(options.get("api_key_file"))
         self._key, headers = secrets_of(self._job, key_file, simulate=self._simulate)
         self._settings = msgspec.structs.replace(settings_of(self._job, options), headers=headers)
+        for words in cautions(self._job, key_file, simulate=self._simulate):
+            self._settings.hooks.warn(words)
         if retry is not None:
             find_run(self._settings.run_dir)
             conditions = tuple(map(parse_condition, retry))

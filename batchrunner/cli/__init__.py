@@ -1,6 +1,7 @@
 """The command line. Commands are loaded when they are used, so that `--version` and `--help` are quick."""
 
 import importlib
+import resource
 from typing import Any
 
 import click
@@ -50,3 +51,10 @@ def main(**_: Any) -> None:
 
     As fast as its limits allow and never faster; whatever happens on the way, run the same command again.
     """
+    _leave_no_core()
+
+
+def _leave_no_core() -> None:
+    """A process that dies leaves no file of its memory, in which the key is."""
+    _, most = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, most))

@@ -30,6 +30,7 @@ from batchrunner.job.sweep import without
 from batchrunner.limits.redis_place import RedisPlace, without_password
 from batchrunner.report.safe import safe_text
 from batchrunner.runner.books import place_of
+from batchrunner.runner.cautions import cautions
 from batchrunner.runner.hooks import Hooks
 from batchrunner.runner.keys import secrets_of
 from batchrunner.runner.open_files import check_open_files
@@ -134,6 +135,8 @@ def task_of(named: str, chosen: dict[str, Any], arguments: Iterable[str]) -> Tas
     alone = len(chosen["jobs"]) == 1
     warn = partial(_warn, "batchrunner" if alone else safe_text(named))
     hooks = Hooks() if chosen["quiet"] else Hooks(warn=warn)
+    for words in cautions(job, chosen["api_key_file"], simulate=chosen["simulate"]):
+        hooks.warn(words)
     settings = msgspec.structs.replace(settings, arguments=tuple(arguments), headers=headers, hooks=hooks)
     return Task(job=job, settings=settings, key=key)
 

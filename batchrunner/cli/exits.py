@@ -10,6 +10,7 @@ from types import FrameType
 import click
 
 from batchrunner.cli.log import Level, Log
+from batchrunner.cli.terminal import say
 from batchrunner.errors import (
     BatchrunnerError,
     InputError,
@@ -61,7 +62,7 @@ def tell_error(error: BaseException, log: Log, *, job: str = "", command: str = 
     error = first_of(error)
     code, words = _code_of(error), str(error) or "stopped."
     if code == BUG:
-        traceback.print_exception(error, file=sys.stderr)
+        say("".join(traceback.format_exception(error)).rstrip(), err=True)
         words = "this is a bug in batchrunner; nothing that was recorded is lost."
     if command and code in (CODE_OF_END[End.PARKED], CODE_OF_END[End.INTERRUPTED], CODE_OF_END[End.TERMINATED]):
         words = f"{words} Go on with: {command}"

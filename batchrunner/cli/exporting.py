@@ -3,17 +3,11 @@
 from functools import partial as partially
 from pathlib import Path
 
-import anyio
-from anyio import to_thread
-
-from batchrunner.cli.log import Level, Log
+from batchrunner.cli.attending import attended
 from batchrunner.cli.terminal import say
-from batchrunner.cli.watching import watching
 from batchrunner.folder.ending import CODE_OF_END, End
 from batchrunner.job.schema import STANDARD_OUTPUT
-from batchrunner.runner.conducting import conduct
-from batchrunner.runner.course import Course
-from batchrunner.runner.exporting import Exported, export_run
+from batchrunner.runner.exporting import export_run
 from batchrunner.sink import OutputFormat
 
 
@@ -21,14 +15,8 @@ def exported_to(path: Path, run_dir: Path, *, partial: bool, overwrite: bool, ou
     """Write the rows of a run to a file, or standard output, and say how many; the exit code."""
     to_stdout = str(path) == STANDARD_OUTPUT
 
-    async def work(course: Course) -> Exported:
-        export = partially(
-            export_run, run_dir, path, course, partial=partial, overwrite=overwrite, output_format=output_format
-        )
-        return await to_thread.run_sync(export)
-
-    with watching("bar", Log(shown={Level.ERROR})) as show:
-        exported = anyio.run(conduct, work, partially(show, ""), None)
+    export = partially(export_run, run_dir, path, partial=partial, overwrite=overwrite, output_format=output_format)
+    exported = attended(lambda course: export(course=course))
     if exported.written is not None:
         pending = f" ({exported.pending:,} are pending)" if exported.pending else ""
         where = "on stdout" if to_stdout else f"in {path}"

@@ -11,9 +11,11 @@ from typing import Any, cast
 
 import msgspec
 
+from batchrunner.cli.attending import attended
 from batchrunner.cli.carrying import asked_of, collect_garbage_seldom
 from batchrunner.cli.several import check_not_stdout, check_options, check_outputs
 from batchrunner.cli.terminal import say
+from batchrunner.cli.watching import counting
 from batchrunner.errors import NoKeyError, StorageError
 from batchrunner.job.load import with_options
 from batchrunner.job.schema import STANDARD_INPUT, Job
@@ -43,7 +45,8 @@ def foretell(chosen: dict[str, Any]) -> None:
     with ExitStack() as stack:
         asked = [stack.enter_context(_asked(name, chosen, now)) for name in names]
         check_outputs({one.name: one.job for one in asked})
-        plans = plans_of([survey(one) for one in asked], now=now)
+        found = attended(lambda course: [survey(one, course) for one in asked], quiet=chosen["quiet"])
+        plans = plans_of(found, now=now)
     if chosen["quiet"]:
         return
     if chosen["as_json"]:
@@ -61,24 +64,25 @@ def _asked(name: str, chosen: dict[str, Any], now: float) -> Iterator[Asked]:
     if len(chosen["jobs"]) > 1:
         check_not_stdout(settings)
     left = deadline_of(job.run).seconds_left(now, time.monotonic())
-    with _readable(job, settings) as readable:
+    with _readable(job, settings, quiet=chosen["quiet"]) as readable:
         account = job.gateway.account or _key(job, chosen)
         until = None if left == NEVER else now + left
         yield Asked(name=name, job=readable, settings=settings, account=account, until=until)
 
 
 @contextmanager
-def _readable(job: Job, settings: Settings) -> Iterator[Job]:
+def _readable(job: Job, settings: Settings, *, quiet: bool) -> Iterator[Job]:
     """Standard input goes into a folder of its own, which is removed at once."""
     if job.input != STANDARD_INPUT:
         yield job
         return
     has_stdin = sys.stdin is not None and not sys.stdin.isatty()
     stdin = cast("BufferedReader", sys.stdin.buffer) if has_stdin else None
-    with (
-        tempfile.TemporaryDirectory(prefix="batchrunner-") as folder,
-        spooled(settings.run_dir, stdin, anew=False, told=lambda _: None, beside=Path(folder) / "run") as path,
-    ):
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="batchrunner-"))
+        with counting("reading standard input", "none" if quiet else "bar") as told:
+            spool = spooled(settings.run_dir, stdin, anew=False, told=told, beside=Path(folder) / "run")
+            path = stack.enter_context(spool)
         yield with_options(job, {"": {"input": str(path)}})
 
 

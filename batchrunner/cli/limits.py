@@ -13,6 +13,7 @@ import msgspec
 
 from batchrunner.cli.exits import errors_as_exit_codes
 from batchrunner.cli.manual import Manual, ManualGroup
+from batchrunner.cli.terminal import say
 from batchrunner.errors import UsageError
 from batchrunner.limits.book import Book, LaneInBook
 from batchrunner.limits.redis_place import VARIABLE, RedisPlace
@@ -71,9 +72,9 @@ def show(state_dir: Path | None, shared: str | None, *, allow_insecure_http: boo
     ):
         lanes = book.lanes() if book is not None else []
         for lane in lanes:
-            click.echo(msgspec.json.encode(_plain(lane)).decode() if as_json else "\n".join(_lines(lane)))
+            say(msgspec.json.encode(_plain(lane)).decode() if as_json else "\n".join(_lines(lane)))
         if not lanes and not as_json:
-            click.echo(f"nothing was used yet: {place or (state_dir or state_home()) / BOOK}")
+            say(f"nothing was used yet: {place or (state_dir or state_home()) / BOOK}")
 
 
 @limits.command(cls=Manual, epilog=EXAMPLES_OF_RESET, short_help="Forget what was used and found on lanes.")
@@ -90,11 +91,11 @@ def reset(lane: str, state_dir: Path | None, shared: str | None, *, allow_insecu
             who = ", ".join(str(pid) for pid in busy[0].processes)
             raise UsageError(f"The lane {busy[0].name} is in use by process {who}: stop it first.")
         if book is None or not chosen:
-            click.echo(f"no lane has {safe_text(lane)} in its name; see batchrunner limits show", err=True)
+            say(f"no lane has {safe_text(lane)} in its name; see batchrunner limits show", err=True)
             sys.exit(1)
         for one in chosen:
             book.forget(one.name)
-            click.echo(f"forgotten: {safe_text(one.name)}")
+            say(f"forgotten: {safe_text(one.name)}")
 
 
 @contextmanager

@@ -93,6 +93,7 @@ def _probe(named: str | None, chosen: dict[str, Any]) -> "list[Probed]":
     import anyio  # noqa: PLC0415 - heavy, and --help needs none of it
 
     from batchrunner.probe.probing import Probing, models_of, probe  # noqa: PLC0415
+    from batchrunner.runner.cautions import cautions  # noqa: PLC0415
     from batchrunner.runner.keys import secrets_of  # noqa: PLC0415 - likewise
     from batchrunner.runner.simulated import SIMULATED_MODEL, gateway_of  # noqa: PLC0415
 
@@ -101,6 +102,8 @@ def _probe(named: str | None, chosen: dict[str, Any]) -> "list[Probed]":
     nobody = simulate and named is None and chosen["model"] is None
     models = [chosen["model"]] if chosen["model"] else [SIMULATED_MODEL] if nobody else models_of(job)
     key, headers = secrets_of(job, chosen["api_key_file"], simulate=simulate)
+    for words in cautions(job, chosen["api_key_file"], simulate=simulate):
+        _tell(f"warning: {words}")
     with ExitStack() as stack:
         state_dir = chosen["state_dir"] or state_home()
         if simulate:

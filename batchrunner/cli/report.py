@@ -1,6 +1,8 @@
 """batchrunner report: a run as one page."""
 
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -8,6 +10,10 @@ from batchrunner.cli.exits import errors_as_exit_codes
 from batchrunner.cli.manual import Manual
 from batchrunner.cli.terminal import say
 from batchrunner.errors import StorageError, UsageError
+
+if TYPE_CHECKING:
+    from batchrunner.report.facts import Facts
+    from batchrunner.runner.course import Course
 
 EXAMPLES = """\b
 Examples:
@@ -34,13 +40,13 @@ def report(of: Path, output: Path | None) -> None:
     RUN is the output's path, the run folder or the job file; it may go on. The page needs no network and has no
     script; an earlier report in the file is replaced. Prompts and answers are not in it, messages of errors are.
     """
+    from batchrunner.cli.attending import attended  # noqa: PLC0415 - likewise
     from batchrunner.folder.finding import find_run  # noqa: PLC0415 - likewise
-    from batchrunner.folder.reporting import facts_of  # noqa: PLC0415 - likewise
     from batchrunner.report.page import page_of  # noqa: PLC0415 - what draws takes a while to load
     from batchrunner.sink.atomic import whole_file  # noqa: PLC0415 - likewise
 
     with errors_as_exit_codes():
-        facts = facts_of(find_run(of))
+        facts = attended(partial(_facts, find_run(of)))
         page = page_of(facts)
         if str(output) == "-":
             if not say(page):
@@ -51,6 +57,14 @@ def report(of: Path, output: Path | None) -> None:
         with whole_file(path, replace=True) as file:
             file.write(page.encode())
         say(str(path))
+
+
+def _facts(run_dir: Path, course: "Course") -> "Facts":
+    from batchrunner.folder.looking import tries_in  # noqa: PLC0415 - as above
+    from batchrunner.folder.reporting import facts_of  # noqa: PLC0415 - as above
+
+    with course.doing("reading the run", 2 * tries_in(run_dir)):
+        return facts_of(run_dir, course.count)
 
 
 def _check_free(path: Path) -> None:

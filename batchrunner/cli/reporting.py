@@ -5,6 +5,7 @@ Errors of a class are told at once, and then once a minute with their number and
 
 from collections import Counter
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -12,7 +13,9 @@ from batchrunner.cli.log import Level, Log
 from batchrunner.report.live import LaneLive, Live, line_of, trouble_of
 from batchrunner.report.tally import Tally, Trouble
 from batchrunner.runner.course import Course
-from batchrunner.runner.gauge import Gauge
+
+if TYPE_CHECKING:  # as in Course
+    from batchrunner.runner.gauge import Gauge
 
 EVERY_SECONDS = 60.0
 SILENT_SECONDS = 2.0
@@ -49,7 +52,7 @@ class Reporter:
         if phase is not None and now - phase.since >= SILENT_SECONDS and self._is_due(phase.what, now):
             self._tell(Level.PROGRESS, "phase", phase.words(), done=phase.done, of=phase.of)
 
-    def _look_at_loop(self, gauge: Gauge, now: float, *, last: bool) -> None:
+    def _look_at_loop(self, gauge: "Gauge", now: float, *, last: bool) -> None:
         live = gauge.live()
         for lane in live.lanes:
             self._look_at_lane(live, lane, now)

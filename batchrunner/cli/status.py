@@ -1,7 +1,9 @@
 """batchrunner status: how a run stands."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -11,12 +13,15 @@ from batchrunner.cli.manual import Manual
 from batchrunner.cli.terminal import say
 from batchrunner.errors import StorageError
 from batchrunner.folder.finding import find_run
-from batchrunner.folder.looking import CUT_OFF, Status, look_at
+from batchrunner.folder.looking import CUT_OFF, Status, look_at, tries_in
 from batchrunner.report.bounds import words_of
 from batchrunner.report.live import Live, clock, lines_of_lanes
 from batchrunner.report.safe import safe_text
 from batchrunner.report.summary import words_of_cost
 from batchrunner.store.summing import DayUsage, ModelUsage
+
+if TYPE_CHECKING:
+    from batchrunner.runner.course import Course
 
 EXAMPLES = """\b
 Examples:
@@ -34,10 +39,17 @@ def status(of: Path, *, as_json: bool) -> None:
     RUN is the output's path, the run folder or the job file. Nothing is sent and the run is not disturbed.
     """
     with errors_as_exit_codes():
-        found = look_at(find_run(of))
+        from batchrunner.cli.attending import attended  # noqa: PLC0415 - heavy, and --help needs none of it
+
+        found = attended(partial(_looked_at, find_run(of)))
         text = msgspec.json.encode(found).decode() if as_json else "\n".join(_lines(found))
         if not say(text):
             raise StorageError("The status can't be written to stdout.")
+
+
+def _looked_at(run_dir: Path, course: "Course") -> Status:
+    with course.doing("reading the run", tries_in(run_dir)):
+        return look_at(run_dir, course.count)
 
 
 def _lines(found: Status) -> Iterator[str]:

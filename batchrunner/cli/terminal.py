@@ -5,9 +5,13 @@ import sys
 
 import click
 
+from batchrunner.report.safe import safe_output
+
 
 def say(text: str, *, err: bool = False) -> bool:
-    """A line on stdout or stderr; False where it can't be written. Then nothing more is tried on that stream."""
+    """A line on stdout or stderr, in which nothing paints; False where it can't be written. Then nothing more is tried
+    on that stream."""
+    text = safe_output(text)
     try:
         click.echo(text, err=err)
     except UnicodeEncodeError:  # a locale that knows few signs

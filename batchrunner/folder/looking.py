@@ -10,6 +10,7 @@ from batchrunner.folder.about import About, about_known_run, last_ending
 from batchrunner.folder.live_file import last_picture
 from batchrunner.report.live import Live
 from batchrunner.report.summary import Units, usage_of
+from batchrunner.store.heeding import Heed, heed_nobody
 from batchrunner.store.lock import holder_of
 from batchrunner.store.marks import marked_units
 from batchrunner.store.reading import Reader, read_store
@@ -58,10 +59,15 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     live: Live | None
 
 
-def look_at(run_dir: Path) -> Status:
-    """Read it. InputError, StorageError where it can't be."""
+def look_at(run_dir: Path, heed: Heed = heed_nobody) -> Status:
+    """Read it; `heed` is told of each of its tries. InputError, StorageError where it can't be."""
     holder = holder_of(run_dir)
-    return read_store(run_dir, lambda store: status_of(run_dir, store, holder))
+    return read_store(run_dir, lambda store: status_of(run_dir, store, holder), heed=heed)
+
+
+def tries_in(run_dir: Path) -> int:
+    """How many tries there are to read. InputError, StorageError where nothing can be read."""
+    return read_store(run_dir, lambda store: store.last_try())
 
 
 def status_of(run_dir: Path, store: Reader, holder_before: str | None) -> Status:

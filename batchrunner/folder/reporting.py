@@ -19,6 +19,7 @@ from batchrunner.records import Outcome
 from batchrunner.report.causes import Cause, causes_of
 from batchrunner.report.facts import Facts, Mood, Place
 from batchrunner.report.history import History
+from batchrunner.store.heeding import Heed, heed_nobody
 from batchrunner.store.lock import holder_of
 from batchrunner.store.reading import Reader, read_store
 
@@ -36,23 +37,24 @@ _MOODS = {
 }
 
 
-def facts_of(run_dir: Path) -> Facts:
-    """Read them. InputError, StorageError where they can't be."""
-    return Chronicle(run_dir).facts()
+def facts_of(run_dir: Path, heed: Heed) -> Facts:
+    """Read them; `heed` is told of each try, twice. InputError, StorageError where they can't be."""
+    return Chronicle(run_dir, heed).facts()
 
 
 class Chronicle:
     """The facts of one run, which may be read again and again: tries that were folded in once are not read anew."""
 
-    def __init__(self, run_dir: Path) -> None:
+    def __init__(self, run_dir: Path, heed: Heed = heed_nobody) -> None:
         self._run_dir = run_dir
+        self._heed = heed
         self._history: History | None = None
         self._arms: tuple[int, int] = (0, 0)
 
     def facts(self) -> Facts:
         """As they are now. InputError, StorageError where they can't be read."""
         holder = holder_of(self._run_dir)
-        return read_store(self._run_dir, lambda store: self._facts(store, holder))
+        return read_store(self._run_dir, lambda store: self._facts(store, holder), heed=self._heed)
 
     def _facts(self, store: Reader, holder: str | None) -> Facts:
         status = status_of(self._run_dir, store, holder)  # narrows the store to a sample, if that is what is asked
@@ -95,6 +97,7 @@ def _facts(run_dir: Path, store: Reader, status: Status, history: History) -> Fa
         places=_places(store, about, arms),
         arms=about.arms,
         runs=past_runs(store),
+        live=status.live if status.state in (RUNNING, CUT_OFF) else None,
     )
 
 

@@ -59,6 +59,8 @@ class Book:
     def __init__(self, state_dir: Path) -> None:
         """Open or create; StorageError where that fails."""
         self.path = state_dir / "book.sqlite"
+        if self.path.is_symlink():
+            raise self._storage_error(FileExistsError("a link, which is not followed"))
         try:
             state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             with suppress(FileExistsError):

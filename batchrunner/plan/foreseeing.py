@@ -64,7 +64,7 @@ def lanes_of(found: Surveyed, now: float) -> Iterator[LaneAhead]:
             job=asked.name,
             label=lane or "account",
             units=round(likely.requests),
-            likely=likely,
+            likely=replace(likely, seen_rate=weighed.rate_for(names)),
             most=most,
             limits=limits,
             found=of_book,
@@ -122,7 +122,6 @@ def _works(found: Surveyed, model: str) -> tuple[Work, Work | None]:
         tokens=load.counted * scale,
         latency_seconds=_latency(found, load.likely / load.units),
         deviation=deviation,
-        seen_rate=weighed.rate,
     )
     if load.unbounded:
         return likely, None

@@ -22,7 +22,7 @@ from batchrunner.runner.budget import Budget, budget_of
 from batchrunner.runner.course import Course
 from batchrunner.runner.declared import declared
 from batchrunner.runner.drift import check_columns, names_that_differ, of_what_is_asked
-from batchrunner.runner.finishing import check_errors_file
+from batchrunner.runner.finishing import check_beside
 from batchrunner.runner.going_on import IDENTITY, SCANNED
 from batchrunner.runner.money import finder_of
 from batchrunner.runner.preparing import Prepared, Scanned, prepare
@@ -30,6 +30,7 @@ from batchrunner.runner.session import check_job
 from batchrunner.runner.settings import Settings
 from batchrunner.store.bitmap import Bitmap
 from batchrunner.store.database import FILE
+from batchrunner.store.heeding import heed_nobody
 from batchrunner.store.lock import holder_of
 from batchrunner.store.reading import Answered, Reader, read_store
 from batchrunner.store.spending import Spending
@@ -85,14 +86,15 @@ class _Before(msgspec.Struct, frozen=True, kw_only=True):
     spending: list[Spending]
 
 
-def survey(asked: Asked) -> Surveyed:
-    """Look at all of it."""
+def survey(asked: Asked, course: Course) -> Surveyed:
+    """Look at all of it. StoppedError where `course`, which is told how far it is, was stopped."""
     job, settings = asked.job, asked.settings
     goes_on = _goes_on(asked)
-    prepared = _prepared(asked, _read(asked, _scanned) if goes_on else None)
+    prepared = _prepared(asked, _read(asked, _scanned) if goes_on else None, course)
     before = _Before(ended=Bitmap(prepared.total), answered=[], spending=[])
     if goes_on:
-        before = _read(asked, partial(_before, asked=asked, prepared=prepared))
+        with course.doing("reading the run"):
+            before = _read(asked, partial(_before, asked=asked, prepared=prepared), course)
     estimators: dict[str, Estimator] = {}
 
     def estimator_of(model: str) -> Estimator:
@@ -102,7 +104,8 @@ def survey(asked: Asked) -> Surveyed:
     def most_tokens_of(model: str) -> float:
         return declared(job.limits.for_model(model)).most_tokens
 
-    weighed = weigh(prepared, before.ended, before.answered, estimator_of, most_tokens_of)
+    with course.doing("composing requests", prepared.source.size()):
+        weighed = weigh(prepared, before.ended, before.answered, estimator_of, most_tokens_of)
     with glance_into(settings.state_dir, settings.shared) as book:
         pages = {} if book is None else _pages(asked, weighed, book)
     return Surveyed(
@@ -131,11 +134,11 @@ def _goes_on(asked: Asked) -> bool:
     may_overwrite = settings.replaces or (is_there and _read(asked, partial(_owns, asked=asked)))
     if not may_overwrite:
         check_absent(job.output_path)
-    check_errors_file(job.output_path, settings, may_overwrite=may_overwrite)
+    check_beside(job.output_path, settings, may_overwrite=may_overwrite)
     return is_there and settings.resume != "never"
 
 
-def _prepared(asked: Asked, known: Scanned | None) -> Prepared:
+def _prepared(asked: Asked, known: Scanned | None, course: Course) -> Prepared:
     settings = asked.settings
     return prepare(
         asked.job,
@@ -143,15 +146,16 @@ def _prepared(asked: Asked, known: Scanned | None) -> Prepared:
         sample=settings.sample,
         base_url=asked.base_url,
         known=known,
-        course=Course(),
+        course=course,
         make=settings.hooks.request,
         keeps_raw=settings.keeps_raw,
     )
 
 
-def _read(asked: Asked, fold: Callable[[Reader], _Found]) -> _Found:
+def _read(asked: Asked, fold: Callable[[Reader], _Found], course: Course | None = None) -> _Found:
     """What stands in the store of the earlier run; one of an older version the run would take up, too."""
-    return read_store(asked.settings.run_dir, fold, takes_older=True)
+    heed = heed_nobody if course is None else course.heed
+    return read_store(asked.settings.run_dir, fold, takes_older=True, heed=heed)
 
 
 def _owns(store: Reader, asked: Asked) -> bool:

@@ -105,6 +105,12 @@ class Weighed:
         """Units to ask for each that was looked at."""
         return self.pending / self.seen if self.seen else 1.0
 
+    def rate_for(self, models: Iterable[str]) -> float | None:
+        """The part of the rate that falls to these models, by their units."""
+        units = sum(load.units for load in self.loads.values())
+        own = sum(self.loads[model].units for model in models)
+        return None if self.rate is None or not units else self.rate * own / units
+
 
 def weigh(
     prepared: Prepared,
@@ -124,7 +130,7 @@ def weigh(
         _add(weighed, request, estimator_of(request.model), most_tokens_of(request.model))
     if by_number:
         weighed.latency_seconds = sum(one.latency_s for one in answered) / len(answered)
-        weighed.rate = _rate(answered)
+        weighed.rate = rate_of(answered)
     return weighed
 
 
@@ -191,7 +197,11 @@ def _without_files(arm: RequestSettings) -> RequestSettings:
     return arm if arm.read_file is None else msgspec.structs.replace(arm, read_file=lambda _: empty)
 
 
-def _rate(answered: Sequence[Answered]) -> float | None:
-    """Answers per second from the first of them to the last."""
-    began, ended = min(one.sent_at for one in answered), max(one.sent_at + one.latency_s for one in answered)
-    return len(answered) / (ended - began) if ended > began else None
+def rate_of(answered: Sequence[Answered]) -> float | None:
+    """Answers per second of the time in which any request was out: nights between two runs are no part of it."""
+    seconds, until = 0.0, -math.inf
+    for one in sorted(answered, key=lambda one: one.sent_at):
+        ended = one.sent_at + one.latency_s
+        seconds += max(0.0, ended - max(until, one.sent_at))
+        until = max(until, ended)
+    return len(answered) / seconds if seconds else None

@@ -35,7 +35,7 @@ from batchrunner.runner.outcome import Came, read
 from batchrunner.runner.preparing import LOOKED_AT
 from batchrunner.runner.sending import send_admitted
 from batchrunner.source import open_source
-from batchrunner.store.mounts import refuse_network
+from batchrunner.store.mounts import check_place
 from batchrunner.transport.http import HttpTransport, check_base_url
 from batchrunner.transport.observed import ObservedTransport, Seen
 from batchrunner.transport.secret import Secret
@@ -107,7 +107,7 @@ async def probe(job: Job, models: list[str], how: Probing) -> list[Probed]:
     """Probe each of these models. BatchrunnerError for what stops it beside the gateway's words."""
     gateway = job.gateway
     check_base_url(gateway.base_url, allow_insecure_http=how.allow_insecure_http)
-    refuse_network(how.state_dir, "--state-dir")
+    check_place(how.state_dir, "--state-dir")
     options: dict[str, Any] = {
         "key": how.key,
         "auth_scheme": gateway.auth_scheme,

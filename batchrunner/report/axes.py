@@ -87,11 +87,12 @@ class TimeAxis:
                 yield Tick(one.x + at / self.width - one.first, _clock(at, step))
 
 
-def amount_ticks(largest: float, most: int = 5) -> list[Tick]:
-    """From 0 to a round amount that `largest` does not exceed by much."""
+def amount_ticks(largest: float, most: int = 5, *, whole: bool = False) -> list[Tick]:
+    """From 0 to a round amount that `largest` does not exceed by much; `whole`: there is nothing between 0 and 1."""
     rough = max(largest, 1e-9) / most
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
+    step = max(step, 1.0) if whole else step
     digits = max(0, -math.floor(math.log10(step) + 1e-9) + (step / power == 2.5))  # noqa: PLR2004 - 2.5 has one more
     count = math.ceil(largest / step - 1e-6) or 1
     return [Tick(place * step, short_amount(place * step, digits)) for place in range(count + 1)]

@@ -5,15 +5,17 @@ from collections.abc import Iterable
 import msgspec
 
 from batchrunner.limits.lane import FOREVER, Lane
-from batchrunner.limits.window import Key, name_of
+from batchrunner.limits.window import Key, Limit, name_of
 
 MANY_REQUESTS = 5000  # in a window: with so many the margin for estimates is small
 _SHOWN_FROM = 0.005
+_AS_DECLARED = 0.999
 
 
 class LimitUse(msgspec.Struct, frozen=True, kw_only=True):
     """One limit. `used`: its share over the time of the run (of today for daily ones); `margin`: the share of a token
-    limit that was kept free at the end as estimates may be off; `found`: it was found out, not declared."""
+    limit that was kept free at the end as estimates may be off; `found`: it was found out, not
+    declared, or lower than that."""
 
     limit: str
     amount: float
@@ -74,14 +76,22 @@ def words_of(use: LaneUse) -> str:
 
 def _windows(lane: Lane) -> Iterable[LimitUse]:
     for window in lane.force.limited:
-        key = window.limit.key
+        key, found = window.limit.key, is_found(lane, window.limit)
+        used = _used(lane, key, window.limit.amount)
         yield LimitUse(
             limit=name_of(key),
             amount=round(window.limit.amount, 1),
-            used=round(_used(lane, key, window.limit.amount), 4),
-            found=key not in lane.force.finder.declared,
+            used=round(min(1.0, used) if found else used, 4),
+            found=found,
             margin=_margin(lane, key, window.limit.amount),
         )
+
+
+def is_found(lane: Lane, limit: Limit) -> bool:
+    """Whether it is none that somebody declared, but found out, or found to be lower than declared: then it was another
+    one before, and what passed may be more than it."""
+    declared = lane.force.finder.declared.get(limit.key)
+    return declared is None or (limit.amount < _AS_DECLARED * declared and limit.key not in lane.force.lowered)
 
 
 def _used(lane: Lane, key: Key, amount: float) -> float:

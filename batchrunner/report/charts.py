@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -19,10 +20,13 @@ MOST_KINDS = 6  # of failures that have a colour of their own
 MOST_RUNS = 100  # whose limits are drawn
 OTHER_KINDS = "other"
 _LABELS_WIDE, _LABELS_NARROW = 10, 4
+_LENGTHS_NARROW = 6
 _NARROWEST_OCTAVES = 2.0  # of an axis of lengths
 _MARGIN_OCTAVES = 0.25
 _BARS = 40
 _HEADROOM = 1.04
+_AS_DECLARED = 0.99
+_WIDEST = 5  # signs of a label on the y axis
 
 Series = Sequence[tuple[str, Mapping[int, float]]]
 
@@ -74,7 +78,7 @@ def failures_chart(facts: Facts, axis: TimeAxis) -> Chart | None:
         series.append(("kind-other", other))
         words["kind-other"] = f"{OTHER_KINDS} {other.total():,}"
     unit = f"in {short_length(axis.width)}"
-    return _over_time(axis, series, words, unit, factor=1.0)
+    return _over_time(axis, series, words, unit)
 
 
 def lengths_chart(lengths: Lengths) -> Chart | None:
@@ -96,16 +100,20 @@ def lengths_chart(lengths: Lengths) -> Chart | None:
         for start, end, many in bins
         if many
     ]
-    x_range = (math.log2(first), math.log2(last))
-    plot = Plot(layers, x_range, length_ticks(first, last), [_percent(tick) for tick in y_ticks], spots)
-    return Chart(wide=plot, narrow=plot, legend=[], unit="share of answers")
+    x_range, x_ticks = (math.log2(first), math.log2(last)), length_ticks(first, last)
+    every = -(-len(x_ticks) // _LENGTHS_NARROW)
+    wide, narrow = (
+        Plot(layers, x_range, ticks, [_percent(tick) for tick in y_ticks], spots)
+        for ticks in (x_ticks, x_ticks[::every])
+    )
+    return Chart(wide=wide, narrow=narrow, legend=[], unit="share of answers")
 
 
-def limit_of(past: PastRun, dimension: str) -> tuple[float, str] | None:
-    """The limit that binds first, of all lanes of this process together: by the second, and the window it is told for.
-    None where a lane has none that is known."""
-    lanes = []
-    for limits in past.limits().values():
+def limit_of(lanes: Mapping[str, Mapping[str, float]], dimension: str) -> tuple[float, str] | None:
+    """The limit that binds first, of all these lanes together: by the second, and the window it is told for. None where
+    a lane has none."""
+    lowest = []
+    for limits in lanes.values():
         rates = [
             (amount / WINDOWS[window], window)
             for (what, _, window), amount in ((name.partition("/"), amount) for name, amount in limits.items())
@@ -113,34 +121,65 @@ def limit_of(past: PastRun, dimension: str) -> tuple[float, str] | None:
         ]
         if not rates:
             return None
-        lanes.append(min(rates))
-    return (sum(rate for rate, _ in lanes), lanes[0][1]) if lanes else None
+        lowest.append(min(rates))
+    return (sum(rate for rate, _ in lowest), lowest[0][1]) if lowest else None
+
+
+class _Held(NamedTuple):
+    """The limit of a run, by the second, the window it is told for, and the lower one that held at its end."""
+
+    past: PastRun
+    rate: float
+    window: str
+    lower: float | None
 
 
 def _rates(facts: Facts, axis: TimeAxis, series: Series, words: dict[str, str], dimension: str) -> Chart:
     """By the second or the minute, whichever the limit is told for."""
-    limits = [(past, limit_of(past, dimension)) for past in facts.runs[-MOST_RUNS:]]
-    known = [limit for _, limit in limits if limit is not None]
+    held = list(_limits_held(facts, dimension))
     largest = max((sum(rates) for rates in _heights(series).values()), default=0.0) / axis.width
-    window = known[-1][1] if known else "second" if largest >= 1 else "minute"
+    window = held[-1].window if held else "second" if largest >= 1 else "minute"
     seconds = WINDOWS[window]
-    lines = [_limit_line(axis, past, limit[0] * seconds, facts.made_at) for past, limit in limits if limit is not None]
-    if known:
-        words = {**words, "limit": f"limit {short_amount(known[-1][0] * seconds)} a {window}"}
+    lines = []
+    for one in held:
+        lines.append(_limit_line(axis, one.past, "limit", one.rate * seconds, facts.made_at))
+        words = {**words, "limit": f"limit {short_amount(one.rate * seconds)} a {window}"}
+    for one in held:
+        if one.lower is not None:
+            lines.append(_limit_line(axis, one.past, "lower", one.lower * seconds, facts.made_at))
+            words = {**words, "lower": f"at the end {short_amount(one.lower * seconds)}"}
     return _over_time(axis, series, words, f"a {window}", factor=seconds / axis.width, lines=lines)
 
 
-def _limit_line(axis: TimeAxis, past: PastRun, height: float, now: float) -> Layer:
+def _limits_held(facts: Facts, dimension: str) -> Iterator[_Held]:
+    """Of each run that had one: as declared for the lanes that asked, else as it was found."""
+    for past in facts.runs[-MOST_RUNS:]:
+        last = past.limits(facts.live if past is facts.runs[-1] else None)
+        now = limit_of(last, dimension)
+        limit = limit_of({lane: past.declared.get(lane, {}) for lane in last}, dimension) or now
+        if limit is not None:
+            lower = now[0] if now is not None and now[0] < _AS_DECLARED * limit[0] else None
+            yield _Held(past, *limit, lower)
+
+
+def _limit_line(axis: TimeAxis, past: PastRun, look: str, height: float, now: float) -> Layer:
     start, end = axis.clamped(past.began_at), axis.clamped(past.ended_at or now)
-    return Layer("limit", [(start, height), (max(end, start), height)], filled=False)
+    return Layer(look, [(start, height), (max(end, start), height)], filled=False)
 
 
 def _over_time(
-    axis: TimeAxis, series: Series, words: dict[str, str], unit: str, *, factor: float, lines: Sequence[Layer] = ()
+    axis: TimeAxis,
+    series: Series,
+    words: dict[str, str],
+    unit: str,
+    *,
+    factor: float = 0.0,
+    lines: Sequence[Layer] = (),
 ) -> Chart:
-    heights = {bin_: [height * factor for height in some] for bin_, some in _heights(series).items()}
+    """Rates, which are counts times a factor; without one the counts themselves."""
+    heights = {bin_: [height * (factor or 1) for height in some] for bin_, some in _heights(series).items()}
     tops = [sum(some) for some in heights.values()] + [height for line in lines for _, height in line.points]
-    y_ticks = amount_ticks(_HEADROOM * max(tops, default=0.0))
+    y_ticks = amount_ticks(_HEADROOM * max(tops, default=0.0), whole=not factor)
     layers = [
         Layer(name, steps([(start, end, sum(some[: place + 1])) for start, end, some in _drawn(axis, heights)]))
         for place, (name, _) in reversed(list(enumerate(series)))
@@ -156,7 +195,7 @@ def _over_time(
         if any(some)
     ]
     wide, narrow = (
-        Plot([*layers, *lines], (0.0, axis.end), axis.ticks(most), y_ticks, spots)
+        Plot([*layers, *lines], (0.0, axis.end), axis.ticks(most), list(map(_as_wide, y_ticks)), spots)
         for most in (_LABELS_WIDE, _LABELS_NARROW)
     )
     return Chart(wide=wide, narrow=narrow, legend=list(words.items()), unit=unit)
@@ -180,6 +219,11 @@ def _drawn(axis: TimeAxis, heights: dict[int, list[float]]) -> Iterator[tuple[fl
 def _spot_words(axis: TimeAxis, x: float, names: Iterable[str], some: list[float]) -> str:
     values = ", ".join(f"{name} {short_amount(height, 1)}" for name, height in zip(names, some, strict=True) if height)
     return f"{axis.told(x)}: {values}"
+
+
+def _as_wide(tick: Tick) -> Tick:
+    """Labels of one width, so that plots below each other have their instants below each other."""
+    return Tick(tick.at, tick.words.rjust(_WIDEST, "\N{FIGURE SPACE}"))
 
 
 def _percent(tick: Tick) -> Tick:

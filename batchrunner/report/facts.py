@@ -6,6 +6,7 @@ import msgspec
 
 from batchrunner.report.causes import Cause
 from batchrunner.report.history import History
+from batchrunner.report.live import Live
 from batchrunner.report.past import PastRun
 from batchrunner.report.summary import Units
 
@@ -31,7 +32,8 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """How a run went, or goes. `state`: in words; `message`: why it stopped; `causes`: of failed units; `places`: the
-    variants, by their place; `runs`: the processes that asked, in order; instants are Unix time."""
+    variants, by their place; `runs`: the processes that asked, in order; `live`: what the last of them does, or
+    did when it was cut off; instants are Unix time."""
 
     output: str
     run_dir: str
@@ -53,3 +55,4 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     places: list[Place]
     arms: int
     runs: list[PastRun]
+    live: Live | None

@@ -99,12 +99,16 @@ def trouble_of(lane: LaneLive) -> str | None:
 def lines_of_lanes(live: Live) -> Iterator[str]:
     """Each lane in a line, as `status` tells it."""
     for lane in live.lanes:
-        words = [f"{lane.in_flight:,} of {lane.may_be_in_flight:,} in flight"]
-        words += [f"{name} at {share:.0%} now".replace("%", " %") for name, share in lane.now_used.items()]
-        words += [f"{lane.in_line:,} wait for {lane.waits_for}"] if lane.waits_for else []
-        words += [f"{lane.napping:,} wait to be asked again"] if lane.napping else []
-        words += [told for told in (trouble_of(lane), words_of(lane.use)) if told]
-        yield f"{lane.lane}: {'; '.join(words)}"
+        yield f"{lane.lane}: {'; '.join(filter(None, (words_of_now(lane), words_of(lane.use))))}"
+
+
+def words_of_now(lane: LaneLive) -> str:
+    """What a lane does, and what it waits for."""
+    words = [f"{lane.in_flight:,} of {lane.may_be_in_flight:,} in flight"]
+    words += [f"{name} at {share:.0%} now".replace("%", " %") for name, share in lane.now_used.items()]
+    words += [f"{lane.in_line:,} wait for {lane.waits_for}"] if lane.waits_for else []
+    words += [f"{lane.napping:,} wait to be asked again"] if lane.napping else []
+    return "; ".join([*words, *filter(None, [trouble_of(lane)])])
 
 
 def clock(seconds: float | None) -> str:

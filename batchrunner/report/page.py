@@ -13,11 +13,12 @@ import jinja2
 from batchrunner import __version__
 from batchrunner.report import charts
 from batchrunner.report.axes import TimeAxis, short_amount
-from batchrunner.report.bounds import words_of
+from batchrunner.report.bounds import LaneUse, words_of
 from batchrunner.report.causes import Cause
 from batchrunner.report.charts import LIMITED, Chart
 from batchrunner.report.facts import Facts, Mood
 from batchrunner.report.history import Sums
+from batchrunner.report.live import words_of_now
 from batchrunner.report.past import PastRun
 from batchrunner.report.plots import draw
 from batchrunner.report.safe import safe_text
@@ -79,6 +80,7 @@ def told(facts: Facts) -> dict[str, Any]:
         "warned": _warned(facts),
         "declared": list(facts.runs[-1].declared.items()) if facts.runs else [],
         "lanes": [(lane, words_of(lane)) for lane in _lanes(facts)],
+        "now": _now(facts),
         "limited": _limited(facts),
         "all_failed": sum(one.tries for one in facts.history.failed.values()),
         "over_time": _over_time(facts, axis) if axis.stretches else [],
@@ -91,7 +93,7 @@ def told(facts: Facts) -> dict[str, Any]:
         "named": any(model for _, model in facts.history.by_day_and_model()),
         "variants": variants,
         "slowest": max((one["quantiles"][-1] or 0.0 for one in variants), default=0.0) or 1.0,
-        "runs": [(run, _ending_of(facts, run), _bound_by(run)) for run in facts.runs[-MOST_ROWS:]],
+        "runs": [(run, _ending_of(facts, run), _bound_by(facts, run)) for run in facts.runs[-MOST_ROWS:]],
         "total": facts.history.sums,
         "longest": LONGEST_MESSAGE,
     }
@@ -182,10 +184,18 @@ def _seconds_at_work(facts: Facts) -> float:
     return sum(known) + sum(running)
 
 
-def _lanes(facts: Facts) -> list[Any]:
-    """Of the last process that asked and ended."""
+def _lanes(facts: Facts) -> list[LaneUse]:
+    """Of the process at work or cut off, else of the last one that asked and ended."""
+    if facts.live is not None and facts.live.lanes:
+        return [lane.use for lane in facts.live.lanes]
     done = [run.did for run in facts.runs if run.did is not None and run.did.tries]
     return [lane for lane in done[-1].lanes if lane.requests] if done else []
+
+
+def _now(facts: Facts) -> dict[str, str]:
+    """What each lane does, while the run goes on."""
+    lanes = facts.live.lanes if facts.live is not None and facts.mood is Mood.UNDERWAY else []
+    return {lane.lane: words_of_now(lane) for lane in lanes}
 
 
 def _over_time(facts: Facts, axis: TimeAxis) -> list[tuple[str, str, Chart, str, str]]:
@@ -194,30 +204,27 @@ def _over_time(facts: Facts, axis: TimeAxis) -> list[tuple[str, str, Chart, str,
         ("Tokens", "of requests, when they were sent", charts.tokens_chart(facts, axis)),
         ("Failed requests", "by kind; most are asked again", charts.failures_chart(facts, axis)),
     ]
-    return [
-        (
-            title,
-            words,
-            chart,
-            draw(chart.wide, width=WIDE[0], height=WIDE[1]),
-            draw(chart.narrow, width=NARROW[0], height=NARROW[1]),
-        )
-        for title, words, chart in made
-        if chart is not None
-    ]
+    return [(title, words, chart, *_drawn(chart, WIDE)) for title, words, chart in made if chart is not None]
 
 
-def _lengths(facts: Facts) -> list[tuple[str, str, list[tuple[str, float | None]], str]]:
+def _lengths(facts: Facts) -> list[tuple[str, str, list[tuple[str, float | None]], str, str]]:
     made = []
     for title, lengths, nothing in (
         ("Time to an answer", facts.history.latency, "Nothing was answered yet."),
         ("Time to the first token", facts.history.first_tokens, "Known of streams only; none were asked for."),
     ):
         chart = charts.lengths_chart(lengths)
-        svg = "" if chart is None else draw(chart.wide, width=HALF[0], height=HALF[1])
         marks = [(name, lengths.quantile(share)) for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))]
-        made.append((title, nothing, marks, svg))
+        made.append((title, nothing, marks, *(("", "") if chart is None else _drawn(chart, HALF))))
     return made
+
+
+def _drawn(chart: Chart, wide: tuple[int, int]) -> tuple[str, str]:
+    """For wide pages, and for narrow ones, where it would be too small to read."""
+    return (
+        draw(chart.wide, width=wide[0], height=wide[1]),
+        draw(chart.narrow, width=NARROW[0], height=NARROW[1]),
+    )
 
 
 def _example(facts: Facts, cause: Cause) -> dict[str, Any]:
@@ -263,8 +270,9 @@ def _ending_of(facts: Facts, run: PastRun) -> str:
     return "running" if facts.mood is Mood.UNDERWAY and run is facts.runs[-1] else "cut off"
 
 
-def _bound_by(run: PastRun) -> str:
-    shares = [one for lane in run.did.lanes for one in lane.bound_by.items()] if run.did else []
+def _bound_by(facts: Facts, run: PastRun) -> str:
+    lanes = run.did.lanes if run.did else _lanes(facts) if facts.live and run is facts.runs[-1] else []
+    shares = [one for lane in lanes for one in lane.bound_by.items()]
     name, share = max(shares, key=lambda one: one[1], default=("", 0.0))
     return f"{name} {share:.0%}".replace("%", " %") if name else "-"
 

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from batchrunner.report.live import Live
 from batchrunner.report.summary import ThisRun
 
 
@@ -16,7 +17,9 @@ class PastRun(msgspec.Struct, frozen=True, kw_only=True):
     message: str | None = None
     did: ThisRun | None = None
 
-    def limits(self) -> dict[str, dict[str, float]]:
-        """The limits that held, by lane and name: those in force when it ended, else those declared."""
-        lanes = [] if self.did is None else [lane for lane in self.did.lanes if lane.requests]
+    def limits(self, live: Live | None = None) -> dict[str, dict[str, float]]:
+        """The limits that held, by lane and name: those in force when it ended, or now, as `live` has them, else those
+        declared."""
+        uses = self.did.lanes if self.did is not None else [lane.use for lane in live.lanes] if live is not None else []
+        lanes = [lane for lane in uses if lane.requests]
         return {lane.lane: {one.limit: one.amount for one in lane.limits} for lane in lanes} or self.declared

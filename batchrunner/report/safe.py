@@ -3,6 +3,7 @@
 import re
 
 _UNSAFE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u2028\u2029\ud800-\udfff]")
+_UNSAFE_IN_LINES = re.compile(_UNSAFE.pattern.replace(r"\x0a-", r"\x0b-"))
 _LONGEST_ESCAPE = 10  # characters for one
 
 
@@ -15,6 +16,11 @@ def safe_text(text: str, longest: int = 200) -> str:
 def safe_json(text: str) -> str:
     """The same JSON, with these characters escaped as JSON has it: they stand within its strings only."""
     return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def safe_output(text: str) -> str:
+    """Whole lines of words or of JSON, these characters escaped as JSON has it: whatever was missed before."""
+    return _UNSAFE_IN_LINES.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def safe_lines(text: str, longest: int) -> str:

@@ -1,5 +1,7 @@
 """The summary of a run: `<output>.summary.json`, and the line for people. A fold of the store."""
 
+from pathlib import Path
+
 import msgspec
 
 from batchrunner.report.bounds import LaneUse, words_of
@@ -7,6 +9,7 @@ from batchrunner.report.tally import Tally
 from batchrunner.store.by_arm import VariantSums
 from batchrunner.store.summing import DayUsage, ModelUsage, Sums, known_cost
 
+_SURE_OF_A_SUMMARY = {"ending", "exit_code", "units", "tries", "this_run"}
 APART = frozenset({"length", "content_filter", "refusal"})  # answers that ended in these ways are told apart
 
 
@@ -100,8 +103,8 @@ def usage_of(sums: Sums) -> dict[str, int]:
 
 def words_of_cost(cost: float | None, tries_without_cost: int) -> str:
     """For people: an amount in whatever money the prices are, and how many tries are not in it; empty where nothing
-    is known."""
-    if cost is None:
+    is known, or was paid."""
+    if not cost:
         return ""
     return f"cost {amount_of(cost)}" + (f" (unknown of {tries_without_cost:,} tries)" if tries_without_cost else "")
 
@@ -133,6 +136,19 @@ def variant_of(name: str | None, model: str | None, sums: VariantSums) -> Varian
         latency_mean_s=None if mean is None else round(mean, 3),
         latency_median_s=None if median is None else round(median, 3),
     )
+
+
+def summary_beside(output: Path) -> Path:
+    """Where the summary of an output stands."""
+    return output.with_name(output.name + ".summary.json")
+
+
+def is_summary(content: bytes) -> bool:
+    """Whether this is the content of a summary file."""
+    try:
+        return msgspec.json.decode(content, type=dict[str, msgspec.Raw]).keys() >= _SURE_OF_A_SUMMARY
+    except msgspec.DecodeError:
+        return False
 
 
 def line(summary: Summary) -> str:

@@ -31,6 +31,11 @@ def share(of: float) -> str:
     return f"{100 * of:.0f} %"
 
 
+def unbroken(words: str) -> str:
+    """The same, with every per cent on the line of its figure."""
+    return words.replace(" %", "\N{NO-BREAK SPACE}%")
+
+
 FILTERS = {
     "number": lambda number: f"{number:,}",
     "short": short_amount,
@@ -40,5 +45,6 @@ FILTERS = {
     "day": day_of,
     "share": share,
     "shown": safe_text,
+    "unbroken": unbroken,
     "money": lambda cost: "unknown" if cost is None else amount_of(cost),
 }

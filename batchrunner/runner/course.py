@@ -7,12 +7,15 @@ is to stop: everything it makes is whole or not at all, so that the same command
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from batchrunner.folder.ending import Ending, StoppedError
-from batchrunner.runner.gauge import Gauge
-from batchrunner.runner.loop import Loop
+
+if TYPE_CHECKING:  # what asks is slow to load, and `status` asks nothing
+    from batchrunner.runner.gauge import Gauge
+    from batchrunner.runner.loop import Loop
 
 
 class Phase(msgspec.Struct, kw_only=True):
@@ -58,6 +61,10 @@ class Course:
         if self._stopped is not None:
             raise StoppedError(self._stopped, "" if phase is None else phase.what)
 
+    def heed(self, _: int) -> None:
+        """What is done is not counted, but whether it is to stop is heeded. Raises StoppedError."""
+        self.count(0)
+
     def counted(self, rows: Iterable[bytes]) -> Iterator[bytes]:
         """The same rows, each one counted."""
         for row in rows:
@@ -65,7 +72,7 @@ class Course:
             self.count(1)
 
     @contextmanager
-    def asking(self, loop: Loop, gauge: Gauge) -> Iterator[None]:
+    def asking(self, loop: "Loop", gauge: "Gauge") -> Iterator[None]:
         """The loop is what is stopped now."""
         self.count(0)
         self.loop, self.gauge = loop, gauge

@@ -49,7 +49,9 @@ def export_run(
     target = _Target(path=path, overwrite=overwrite, output_format=output_format)
     with course.doing("reading the run"):
         if not target.is_stdout:
-            return read_store(run_dir, lambda store: _export(store, run_dir, target, course, partial=partial))
+            return read_store(
+                run_dir, lambda store: _export(store, run_dir, target, course, partial=partial), heed=course.heed
+            )
         return _printed(run_dir, target, course, partial=partial)
 
 
@@ -69,7 +71,9 @@ def _printed(run_dir: Path, target: _Target, course: Course, *, partial: bool) -
     """By way of a file: a run that begins meanwhile makes us read anew, and what was printed can't be taken back."""
     with _spool() as spool:
         exported = read_store(
-            run_dir, lambda store: _export(store, run_dir, target, course, partial=partial, spool=spool)
+            run_dir,
+            lambda store: _export(store, run_dir, target, course, partial=partial, spool=spool),
+            heed=course.heed,
         )
         spool.seek(0)
         with standard_output() as stdout:

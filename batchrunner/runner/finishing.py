@@ -8,6 +8,7 @@ from batchrunner.folder.columns import columns_in
 from batchrunner.folder.published import outcomes
 from batchrunner.folder.writing import write_file
 from batchrunner.job.schema import Job
+from batchrunner.report.summary import is_summary, summary_beside
 from batchrunner.runner.course import Course
 from batchrunner.runner.going_on import RunFolder
 from batchrunner.runner.settings import Settings
@@ -35,11 +36,13 @@ def check_format(job: Job, settings: Settings) -> None:
         raise UsageError(f"{beside} would be part of the input: name another --output.")
 
 
-def check_errors_file(output: Path, settings: Settings, *, may_overwrite: bool) -> None:
-    """UsageError where the file of failures would be written over one that batchrunner did not make."""
-    beside = errors_beside(output)
-    if settings.output_format == _BATCH and not settings.to_stdout and not may_overwrite and beside.exists():
-        raise UsageError(f"{beside} exists and is not of this run; name another --output, or say --overwrite.")
+def check_beside(output: Path, settings: Settings, *, may_overwrite: bool) -> None:
+    """UsageError where the file of failures, or the summary, would be written over what batchrunner did not make."""
+    errors, summary = errors_beside(output), summary_beside(output)
+    in_the_way = [errors] * (settings.output_format == _BATCH and not settings.to_stdout and errors.exists())
+    in_the_way += [] if _may_be_summary(summary) else [summary]
+    if in_the_way and not may_overwrite:
+        raise UsageError(f"{in_the_way[0]} exists and is not of this run; name another --output, or say --overwrite.")
 
 
 def write_run(folder: RunFolder, total: int, settings: Settings, words: str, course: Course) -> None:
@@ -69,3 +72,11 @@ def write_run(folder: RunFolder, total: int, settings: Settings, words: str, cou
             output_format=settings.output_format,
             replace=folder.may_overwrite,
         )
+
+
+def _may_be_summary(path: Path) -> bool:
+    """Whether a summary may be written there: over nothing, or an earlier one."""
+    try:
+        return is_summary(path.read_bytes())
+    except OSError:
+        return not path.exists()

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from batchrunner.limits.lane import FOREVER, Lane
 from batchrunner.limits.window import name_of
-from batchrunner.report.bounds import use_of
+from batchrunner.report.bounds import is_found, use_of
 from batchrunner.report.eta import Daily, seconds_left
 from batchrunner.report.live import LaneLive, Live
 from batchrunner.runner.asking import Asker
@@ -63,7 +63,8 @@ class Gauge:
         self.look(now)
         units_per_s, tokens_per_s = self._rates()
         lanes = [self._lane(asker, now) for asker in self.loop.askers]
-        if any(lane.paused_s is None and lane.stopped is None for lane in lanes) and units_per_s:
+        with_work = {asker.opened.label for asker in self._with_work()}
+        if units_per_s and any(lane.paused_s is None and lane.lane in with_work for lane in lanes):
             self._steady = units_per_s
         return Live(
             at=time.time(),
@@ -116,7 +117,8 @@ class Gauge:
             dimension, width = window.limit.key
             passed = after[dimension == "tokens"] - before[dimension == "tokens"]
             if seconds > 0:
-                yield name_of(window.limit.key), round(max(0.0, passed / seconds * width / window.limit.amount), 4)
+                share = max(0.0, passed / seconds * width / window.limit.amount)
+                yield name_of(window.limit.key), round(min(1.0, share) if is_found(lane, window.limit) else share, 4)
         day = lane.day
         for name, limit, left in (
             ("requests/day", day.requests_limit, day.left.requests),
@@ -126,10 +128,16 @@ class Gauge:
                 yield name, round(min(1.0, 1 - left / limit), 4)
 
     def _eta(self, now: float) -> float | None:
-        lanes = [asker.limiter.lane for asker in self.loop.askers if asker.stopped is None]
-        pause = min((lane.waits_until(now) or now for lane in lanes), default=now) - now
-        eta = seconds_left(self.total - self.done, self._steady, _daily(lanes, now))
+        askers = self._with_work()
+        pauses = [one.limiter.lane.waits_until(now) or now for one in askers if one.limiter.waiting]
+        pause = max(pauses, default=now) - now  # of who waits in line: before its end not all is done
+        eta = seconds_left(self.total - self.done, self._steady, _daily([one.limiter.lane for one in askers], now))
         return None if eta is None else round(max(eta, pause), 1)
+
+    def _with_work(self) -> list[Asker]:
+        """The lanes that have something to do; others have done all that was for them."""
+        askers = [one for one in self.loop.askers if one.stopped is None]
+        return [one for one in askers if one.limiter.waiting or one.limiter.lane.in_flight or one.napping] or askers
 
     def _left(self, now: float) -> str | None:
         """What the last units wait for, once all of them are at work."""

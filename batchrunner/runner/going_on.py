@@ -18,6 +18,7 @@ from batchrunner.runner.preparing import Prepared, Scanned
 from batchrunner.sink.atomic import sync_folder
 from batchrunner.store.bitmap import Bitmap
 from batchrunner.store.database import Store, peek
+from batchrunner.store.heeding import Heed, heed_nobody
 from batchrunner.store.marks import Marks
 from batchrunner.store.renumbered import RenumberedStore
 
@@ -30,12 +31,13 @@ _DOUBTED = "doubted"
 class RunFolder:
     """A run folder that this process alone works in."""
 
-    def __init__(self, path: Path, *, output: Path, in_parts: bool) -> None:
+    def __init__(self, path: Path, *, output: Path, in_parts: bool, heed: Heed = heed_nobody) -> None:
         self.path = path
         self.output = output
         self.in_parts = in_parts
         self.may_overwrite = False
-        self.store = Store(path)
+        self._heed = heed
+        self.store = Store(path, heed=heed)
         self.marks = Marks(path / "marks")
         with suppress(OSError):  # the next commit will say what is wrong
             sync_folder(path)
@@ -59,7 +61,7 @@ class RunFolder:
             self._count_in_doubt()
             self.store.remember(*fact_of(change.after))
         else:
-            with closing(RenumberedStore(self.path)) as store:
+            with closing(RenumberedStore(self.path, heed=self._heed)) as store:
                 store.renumber_by(change.number, change.row)
                 changed = self._drifted(job, earlier, store.digests_to_be, on_drift)
                 self._count_in_doubt()

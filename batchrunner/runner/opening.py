@@ -24,7 +24,9 @@ from batchrunner.runner.purse import Purse
 from batchrunner.runner.settings import Settings
 from batchrunner.sink.atomic import sync_folder
 from batchrunner.sink.columns import Columns
+from batchrunner.store.heeding import Heed
 from batchrunner.store.lock import RunLock, holder_of, locked_by
+from batchrunner.store.private import refuse_foreign
 
 _LOOK_AT_LOCK_SECONDS = 0.2
 
@@ -48,6 +50,7 @@ async def opened_folder(job: Job, settings: Settings, stack: ExitStack, wait_unt
             in_parts=job.output_is_folder,
             resume=settings.resume,
             overwrite=settings.replaces,
+            heed=course.heed,
         )
         try:
             return stack.enter_context(opened)
@@ -96,7 +99,7 @@ def purse_of(job: Job, folder: RunFolder, prepared: Prepared) -> Purse:
 
 @contextmanager
 def _open_run_folder(
-    path: Path, *, output: Path, in_parts: bool, resume: Resume, overwrite: bool
+    path: Path, *, output: Path, in_parts: bool, resume: Resume, overwrite: bool, heed: Heed
 ) -> Iterator[RunFolder]:
     """Lock and open a run folder. LockedError where another run holds it.
 
@@ -106,13 +109,13 @@ def _open_run_folder(
     check_begin(path, output, resume=resume, overwrite=overwrite)
     locks = [_lock(path)]
     try:
-        folder = RunFolder(path, output=output, in_parts=in_parts)
+        folder = RunFolder(path, output=output, in_parts=in_parts, heed=heed)
         ours = folder.owns_output
         if resume == "never" and folder.has_begun:
             folder.close()
             _set_aside(*([output] if in_parts and ours else []), path)
             locks.append(_lock(path))
-            folder = RunFolder(path, output=output, in_parts=in_parts)
+            folder = RunFolder(path, output=output, in_parts=in_parts, heed=heed)
             if ours and not in_parts:
                 folder.inherit_output()
         try:
@@ -136,6 +139,7 @@ def _lock(path: Path) -> RunLock:
         pass  # another run was quicker
     except OSError as error:
         raise StorageError(f"The run folder {path} can't be made: {error.strerror}; see --run-dir.") from error
+    refuse_foreign(path, "--run-dir")
     return RunLock(path)
 
 

@@ -28,7 +28,7 @@ from batchrunner.runner.conducting import Watch, conduct
 from batchrunner.runner.course import Course
 from batchrunner.runner.deadline import Deadline, deadline_of
 from batchrunner.runner.declared import amounts_declared
-from batchrunner.runner.finishing import check_errors_file, check_format, write_run
+from batchrunner.runner.finishing import check_beside, check_format, write_run
 from batchrunner.runner.gauge import Gauge
 from batchrunner.runner.going_on import RunFolder, scanned_before
 from batchrunner.runner.lanes import LaneOpener
@@ -43,7 +43,7 @@ from batchrunner.runner.spooling import keep
 from batchrunner.sink import check_output, prepare_output
 from batchrunner.store.bitmap import Bitmap
 from batchrunner.store.database import Totals
-from batchrunner.store.mounts import refuse_network
+from batchrunner.store.mounts import check_place
 from batchrunner.store.room import check_room, no_room
 from batchrunner.transport.http import HttpTransport, check_base_url
 from batchrunner.transport.secret import Secret
@@ -88,7 +88,7 @@ async def _run(job: Job, settings: Settings, key: Secret, course: Course) -> Res
         settings.hooks.warn(words)
     with ExitStack() as stack:
         folder = await opened_folder(job, settings, stack, wait_until, course)
-        check_errors_file(folder.output, settings, may_overwrite=folder.may_overwrite)
+        check_beside(folder.output, settings, may_overwrite=folder.may_overwrite)
         check_room(settings.run_dir, job.output_path.parent)
         with course.doing("comparing the rows with those of the earlier run", prepared.source.size()):
             await to_thread.run_sync(folder.begin, prepared, settings.on_drift)
@@ -127,8 +127,8 @@ def check_job(job: Job, settings: Settings) -> None:
         raise UsageError("--sample makes an output in one file: name one, without / at its end.")
     check_format(job, settings)
     check_output(job.output_path, in_parts=in_parts)
-    refuse_network(settings.run_dir, "--run-dir")
-    refuse_network(settings.state_dir, "--state-dir")
+    check_place(settings.run_dir, "--run-dir")
+    check_place(settings.state_dir, "--state-dir")
 
 
 def _prepared(job: Job, settings: Settings, course: Course) -> Prepared:

@@ -7,7 +7,7 @@ import msgspec
 
 from batchrunner.folder.ending import CODE_OF_END
 from batchrunner.job.schema import STANDARD_OUTPUT, Job
-from batchrunner.report.summary import Summary, Units, usage_of
+from batchrunner.report.summary import Summary, Units, summary_beside, usage_of
 from batchrunner.runner.session import Result
 from batchrunner.sink import write_summary
 
@@ -53,4 +53,4 @@ def _instant(at: float) -> str:
 
 def _write_beside(output: Path, summary: Summary) -> None:
     content = msgspec.json.format(msgspec.json.encode(summary)) + b"\n"
-    write_summary(output.with_name(output.name + ".summary.json"), content)
+    write_summary(summary_beside(output), content)

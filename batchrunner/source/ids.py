@@ -1,8 +1,9 @@
 """Ids of rows, and the search for doubled ones over inputs of any length.
 
-A row's id is its `id`, else its `custom_id`, else its number (counted from 0, as in the output's `row` column); null
-counts as none, and the number 1 and the text "1" are one id. A default id that another row bears as its own counts as
-doubled: the output could not tell the two apart. Rows that can't be read bear no id here: a broken row stops no run.
+A row's id is its `id`, else its `custom_id`, else its number (counted from 0, as in the column `row`); null and
+the empty text count as none, and the number 1 and the text "1" are one id. A default id that another row bears as its
+own counts as doubled: the output could not tell the two apart. Rows that can't be read bear no id here: a broken row
+stops no run.
 
 Refuses ids that are neither text nor whole numbers. Memory is 8 bytes a row and the candidates of one round, whatever
 the ids are.
@@ -27,16 +28,21 @@ class PlacedId(NamedTuple):
     id: str
 
 
+def bears_id(own: object, custom: object) -> bool:
+    """Whether either of a row's two columns is an id."""
+    return own not in (None, "") or custom not in (None, "")
+
+
 def id_of(own: object, custom: object, number: int) -> str:
     """The id of a row from its two columns; TypeError where the one that counts is neither text nor whole number."""
-    given = custom if own is None else own
-    if given is None:
+    given = custom if own is None or own == "" else own
+    if given is None or given == "":
         return str(number)
     if isinstance(given, str):
         return given
     if isinstance(given, int) and not isinstance(given, bool):
         return str(given)
-    column = "custom_id" if own is None else "id"
+    column = "custom_id" if own is None or own == "" else "id"
     raise TypeError(f"{column} must be text or a whole number, not {type(given).__name__}")
 
 

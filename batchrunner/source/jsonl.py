@@ -18,7 +18,7 @@ from batchrunner.records import Row
 from batchrunner.source.failed import failed_row, reason_of, shown
 from batchrunner.source.files import InputFile
 from batchrunner.source.formats import unpacked_name
-from batchrunner.source.ids import SeenIds, id_of
+from batchrunner.source.ids import SeenIds, bears_id, id_of
 from batchrunner.source.lines import split_lines
 from batchrunner.source.packed import Unpacked, chunks_of
 from batchrunner.source.scan import BATCH_BYTES, BATCH_ROWS, MAX_VALUE_BYTES, Rows, Skip, Survey
@@ -160,22 +160,20 @@ def _own_ids(lines: list[bytes]) -> list[str]:
         found = _id_decoder.decode_lines(joined)
         if len(found) == len(lines):
             own = [one.id for one in found if type(one.id) is str]
-            return own if len(own) == len(lines) else [id_of(one.id, one.custom_id, 0) for one in found if _bears(one)]
+            if len(own) == len(lines) and "" not in own:
+                return own
+            return [id_of(one.id, one.custom_id, 0) for one in found if bears_id(one.id, one.custom_id)]
     except _UNREADABLE:
         pass  # one of them can't be read
     decode = _id_decoder.decode
     return [row_id for text in lines if (row_id := _id_in(decode, text, None)) is not None]
 
 
-def _bears(found: _IdColumns) -> bool:
-    return found.id is not None or found.custom_id is not None
-
-
 def _id_in(decode: Callable[[bytes], _IdColumns], text: bytes, number: int | None) -> str | None:
     """The id of a line, where it bears none its number; None where it can't be read, or bears none and has none."""
     try:
         found = decode(text)
-        if number is None and not _bears(found):
+        if number is None and not bears_id(found.id, found.custom_id):
             return None
         return id_of(found.id, found.custom_id, number or 0)
     except _UNREADABLE:

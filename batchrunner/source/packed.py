@@ -1,6 +1,7 @@
 """The bytes of a line format, unpacked while they are read, in chunks: a small file may unpack to any size.
 
-Refuses (InputError) what is no gzip or zstd, is damaged, or ends before its end.
+Refuses (InputError) what is no gzip or zstd, is damaged, or ends before its end, and text that is UTF-16 or UTF-32, of
+which no line could be read.
 """
 
 import gzip
@@ -8,6 +9,7 @@ import hashlib
 import io
 import zlib
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Any
 
 from batchrunner.errors import InputError
@@ -18,6 +20,8 @@ from batchrunner.source.formats import Packing, packing_of
 CHUNK_BYTES = 1024 * 1024
 Read = Callable[[int], bytes]
 _PACKED_AS = {".gz": "gzip", ".zst": "zstd"}
+_MARKS = {b"\xff\xfe\0\0": "UTF-32", b"\0\0\xfe\xff": "UTF-32", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+_ZEROS = {"0001": "UTF-32BE", "1000": "UTF-32LE", "0101": "UTF-16BE", "1010": "UTF-16LE"}  # RFC 4627, section 3
 
 
 class Unpacked:
@@ -37,13 +41,13 @@ class Unpacked:
         """The unpacked bytes."""
         with self._file.opened() as raw:
             stream = raw if self._known else _Noted(raw, self._digest.update)
-            yield from _chunks(stream, packing_of(self._file.name), self._file.name)
+            yield from _texts(stream, self._file.name)
 
 
 def chunks_of(file: InputFile) -> Iterator[bytes]:
     """The unpacked bytes, without a fingerprint."""
     with file.opened() as raw:
-        yield from _chunks(raw, packing_of(file.name), file.name)
+        yield from _texts(raw, file.name)
 
 
 def fingerprint_of(file: InputFile) -> str:
@@ -55,6 +59,23 @@ def fingerprint_of(file: InputFile) -> str:
         while chunk := raw.read(CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def _texts(raw: io.RawIOBase, name: str) -> Iterator[bytes]:
+    chunks = _chunks(raw, packing_of(name), name)
+    first = next(chunks, b"")
+    encoding = encoding_of(first)
+    if encoding is not None:
+        raise InputError(
+            f"{shown(name)} is {encoding}, and has to be UTF-8: write it anew, as by `iconv -f {encoding} -t UTF-8`"
+        )
+    yield from chain([first] if first else [], chunks)
+
+
+def encoding_of(first: bytes) -> str | None:
+    """The encoding that the first bytes of a text betray, by a mark or by zeros; None where it may be UTF-8."""
+    marked = next((encoding for mark, encoding in _MARKS.items() if first.startswith(mark)), None)
+    return marked or _ZEROS.get("".join("1" if byte else "0" for byte in first[:4]))
 
 
 def _chunks(raw: io.RawIOBase, packing: Packing, name: str) -> Iterator[bytes]:

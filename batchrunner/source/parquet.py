@@ -16,7 +16,7 @@ from batchrunner.errors import InputError
 from batchrunner.records import Row
 from batchrunner.source.failed import failed_row, reason_of, shown
 from batchrunner.source.files import InputFile
-from batchrunner.source.ids import SeenIds, id_of
+from batchrunner.source.ids import SeenIds, bears_id, id_of
 from batchrunner.source.packed import fingerprint_of
 from batchrunner.source.scan import MAX_VALUE_BYTES, Rows, Skip, Survey
 from batchrunner.source.values import plain, plain_columns, plain_type
@@ -171,7 +171,7 @@ def _id_columns(names: Sequence[str]) -> list[str]:
 
 
 def _bears(row: Row) -> bool:
-    return row.columns.get("id") is not None or row.columns.get("custom_id") is not None
+    return bears_id(row.columns.get("id"), row.columns.get("custom_id"))
 
 
 def _as_is(record: dict[str, Any]) -> dict[str, Any]:

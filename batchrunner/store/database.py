@@ -19,6 +19,8 @@ from batchrunner.records import Paid, Usage, money
 from batchrunner.store.bitmap import Bitmap
 from batchrunner.store.by_arm import VariantSums, sums_by_variant
 from batchrunner.store.choosing import choose
+from batchrunner.store.heeding import Heed, Heeding, heed_nobody
+from batchrunner.store.private import refuse_link
 from batchrunner.store.rows import Entry, ended_unit, try_row, unit_row
 from batchrunner.store.schema import VERSION, bring_up
 from batchrunner.store.spending import Spending, spending_in
@@ -63,13 +65,27 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
 class Store:
     """The file `run.sqlite` in a run folder. Used by one thread at a time."""
 
-    def __init__(self, folder: Path) -> None:
-        """Open or create; StorageError where that fails or the store is of a newer version."""
+    def __init__(self, folder: Path, *, heed: Heed = heed_nobody) -> None:
+        """Open or create; StorageError where that fails or the store is of a newer version. What `heed` raises ends
+        long statements."""
         self._path = folder / FILE
+        self._heeding = Heeding(heed)
         try:
+            refuse_link(self._path)
             with suppress(FileExistsError):
                 os.close(os.open(self._path, os.O_CREAT | os.O_EXCL, 0o600))
             self._db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=_BUSY_SECONDS)
+        except (OSError, sqlite3.Error) as error:
+            raise self._storage_error(error) from error
+        try:
+            self._set_up()
+        except BaseException:
+            self._db.close()
+            raise
+
+    def _set_up(self) -> None:
+        self._heeding.over(self._db)
+        try:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
             version = bring_up(self._db)
@@ -254,7 +270,9 @@ class Store:
         with self._reading():
             return self._db.execute(sql, values).fetchall()
 
-    def _storage_error(self, error: Exception) -> StorageError:
+    def _storage_error(self, error: Exception) -> BaseException:
+        if (raised := self._heeding.raised) is not None:
+            return raised
         advice = "make room and run the same command again" if "full" in str(error) else "see to it, then run again"
         return StorageError(f"The run store {self._path} can't be used: {error}; {advice}.")
 

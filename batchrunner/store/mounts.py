@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from batchrunner.errors import StorageError
+from batchrunner.store.private import refuse_foreign
 
 NETWORK = frozenset(
     {
@@ -26,8 +27,10 @@ _OCTAL = re.compile(r"\\([0-7]{3})")
 _MACOS = re.compile(r".* on (?P<place>.+) \((?P<kind>[^,)]+)[,)].*")
 
 
-def refuse_network(folder: Path, option: str) -> None:
-    """StorageError where the folder, or the nearest one above it that exists, is on a network file system."""
+def check_place(folder: Path, option: str) -> None:
+    """StorageError where a folder can't keep what is trusted: it, or the nearest one above it that exists, is on a
+    network file system, or it is there and not this user's alone."""
+    refuse_foreign(folder, option)
     kind = kind_of(folder.absolute(), mounted())
     if kind in NETWORK:
         raise StorageError(

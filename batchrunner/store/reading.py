@@ -14,7 +14,9 @@ from batchrunner.errors import StorageError
 from batchrunner.store.bitmap import Bitmap
 from batchrunner.store.choosing import choose
 from batchrunner.store.database import FILE
+from batchrunner.store.heeding import Heed, Heeding, heed_nobody
 from batchrunner.store.older import show_as_now
+from batchrunner.store.recent import Recent, recent_in
 from batchrunner.store.schema import VERSION
 from batchrunner.store.spending import Spending, spending_in
 from batchrunner.store.summing import Tries, sums_by_day
@@ -27,15 +29,6 @@ _ANSWERED = (
     "SELECT number, prompt_tokens, completion_tokens, sent_at, latency_s FROM tries "
     "WHERE kind IS NULL AND prompt_tokens NOT NULL AND completion_tokens NOT NULL ORDER BY rowid DESC LIMIT ?"
 )
-_RECENT = (
-    "SELECT count(*), count(*) - count(kind), total(total_tokens) FROM tries "
-    "WHERE rowid >= ? AND sent_at + latency_s >= ?"
-)
-_RECENTLY_FAILED = (  # CROSS JOIN keeps SQLite from going through all units first
-    "SELECT count(DISTINCT tries.number) FROM tries CROSS JOIN units ON units.number = tries.number "
-    "WHERE tries.rowid >= ? AND sent_at + latency_s >= ? AND tries.kind NOT NULL AND ok = 0"
-)
-
 _EACH_TRY = (
     "SELECT number, sent_at, latency_s, first_token_s, kind, status, substr(message, 1, ?), "
     "prompt_tokens, completion_tokens, cached_tokens, reasoning_tokens, model, cost FROM tries "
@@ -55,14 +48,6 @@ class Units(NamedTuple):
 
     ok: int
     failed: dict[str, int]
-
-
-class Recent(NamedTuple):
-    """What ended since some instant."""
-
-    tries: int
-    units: int
-    tokens: int
 
 
 class TryRow(NamedTuple):
@@ -96,7 +81,8 @@ class Answered(NamedTuple):
 class Reader:
     """A snapshot of the store in a run folder. `read_store` hands it out."""
 
-    def __init__(self, folder: Path, *, takes_older: bool = False) -> None:
+    def __init__(self, folder: Path, *, takes_older: bool = False, heed: Heed = heed_nobody) -> None:
+        self._heed, self._heeding = heed, Heeding(heed)
         self._path = folder / FILE
         self._takes_older = takes_older
         self._wal = folder / f"{FILE}-wal"
@@ -110,6 +96,7 @@ class Reader:
         except sqlite3.Error as error:
             raise self._trouble(error) from error
         try:
+            self._heeding.over(self._db)
             self._rows("BEGIN")
             self._check_version()
         except BaseException:
@@ -150,13 +137,13 @@ class Reader:
         return self._read(_BODIES, first, end)
 
     def tries(self) -> Iterator[Tries]:
-        """Every try, in several sums a day."""
-        return sums_by_day(self._rows, self._last_try())
+        """Every try, in several sums a day. Each is told of to who is heeded."""
+        return sums_by_day(self._rows, self.last_try(), self._heed)
 
     def each_try(self, after: int = 0) -> Iterator[TryRow]:
         """Every try behind the `after` first ones, in the order of their recording: plain tuples, as a million of them
-        would take a second longer with names."""
-        return self._read(_EACH_TRY, _LONGEST_MESSAGE, after)
+        would take a second longer with names. Each is told of to who is heeded."""
+        return self._read(_EACH_TRY, _LONGEST_MESSAGE, after, told=self._heed)
 
     def failed_units(self, total: int) -> Iterator[tuple[int, str, str]]:
         """Number, kind and message, cut to 1,000 characters, of the failed units below `total`, in order."""
@@ -173,10 +160,7 @@ class Reader:
 
     def recent(self, since: float) -> Recent:
         """What ended since then (Unix time)."""
-        first = self._first_ended(since)
-        ((tries, answered, tokens),) = self._rows(_RECENT, first, since)
-        ((failed,),) = self._rows(_RECENTLY_FAILED, first, since)
-        return Recent(tries=tries, units=answered + failed, tokens=int(tokens))
+        return recent_in(self._rows, self.last_try(), since)
 
     def digests(self, number: Callable[[int], int] = int) -> Iterator[tuple[int, bytes | None]]:
         """Number, as `number` makes it of the one in the store, and digest of all units that ended, in order."""
@@ -215,19 +199,8 @@ class Reader:
         """Let the snapshot go."""
         self._db.close()
 
-    def _first_ended(self, since: float) -> int:
-        """The number of the first try that ended then or later: they are recorded in this order, nearly."""
-        low, high = 1, self._last_try() + 1
-        while low < high:
-            middle = (low + high) // 2
-            ((ended_at,),) = self._rows("SELECT max(sent_at + latency_s) FROM tries WHERE rowid = ?", middle)
-            if ended_at is None or ended_at < since:
-                low = middle + 1
-            else:
-                high = middle
-        return low
-
-    def _last_try(self) -> int:
+    def last_try(self) -> int:
+        """How many tries there are."""
         ((last,),) = self._rows("SELECT coalesce(max(rowid), 0) FROM tries")
         return int(last)
 
@@ -243,12 +216,13 @@ class Reader:
                 "which brings it up to date."
             )
 
-    def _read(self, sql: str, *values: object) -> Iterator[Any]:
+    def _read(self, sql: str, *values: object, told: Heed = heed_nobody) -> Iterator[Any]:
         """Rows in order, few at a time."""
         try:
             rows = self._db.execute(sql, values)
             while batch := rows.fetchmany(_ROWS_AT_ONCE):
                 yield from batch
+                told(len(batch))
         except sqlite3.Error as error:
             raise self._trouble(error) from error
         self.check()
@@ -256,8 +230,10 @@ class Reader:
     def _rows(self, sql: str, *values: object) -> list[Any]:
         return self.select(sql, values)
 
-    def _trouble(self, error: sqlite3.Error) -> Exception:
+    def _trouble(self, error: sqlite3.Error) -> BaseException:
         """A file that changes under a reader who takes it for settled may look damaged."""
+        if (raised := self._heeding.raised) is not None:
+            return raised
         try:
             self.check()
         except OvertakenError as overtaken:
@@ -269,15 +245,18 @@ class OvertakenError(Exception):
     """A run began to write while its store was read as a file that nobody has open."""
 
 
-def read_store(folder: Path, fold: Callable[[Reader], _Found], *, takes_older: bool = False) -> _Found:
+def read_store(
+    folder: Path, fold: Callable[[Reader], _Found], *, takes_older: bool = False, heed: Heed = heed_nobody
+) -> _Found:
     """What `fold` makes of a snapshot of the store in this folder; it is asked anew where a run overtakes it.
-    `takes_older`: one of an older version is read as it would be after its run had brought it up to date.
+    `takes_older`: one of an older version is read as it would be after its run had brought it up to date; `heed`: is
+    told of the tries that were read, and ends the reading by what it raises, in the middle of a long statement, too.
 
     StorageError where the store can't be read.
     """
     while True:
         try:
-            reader = Reader(folder, takes_older=takes_older)
+            reader = Reader(folder, takes_older=takes_older, heed=heed)
             try:
                 found = fold(reader)
                 reader.check()

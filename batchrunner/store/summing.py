@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from batchrunner.records import money
+from batchrunner.store.heeding import Heed, heed_nobody
 
 _AT_ONCE = 20_000
 _DAY, _MODEL = "CAST(sent_at AS INTEGER) / 86400", "coalesce(model, '')"
@@ -85,8 +86,9 @@ def known_cost(costs: float, tries_without_cost: int) -> float | None:
     return money(costs) if costs or not tries_without_cost else None
 
 
-def sums_by_day(rows: Callable[..., list[Any]], last: int) -> Iterator[Tries]:
-    """All tries up to row `last`, in several sums a day and model; `rows` executes SQL with its values."""
+def sums_by_day(rows: Callable[..., list[Any]], last: int, heed: Heed = heed_nobody) -> Iterator[Tries]:
+    """All tries up to row `last`, in several sums a day and model; `rows` executes SQL with its values, `heed` is told
+    of the tries."""
     for first in range(1, last + 1, _AT_ONCE):
         some = (first, first + _AT_ONCE - 1)
         found = rows(_SOME, *some)
@@ -95,6 +97,7 @@ def sums_by_day(rows: Callable[..., list[Any]], last: int) -> Iterator[Tries]:
         for day, _, model, _, *counts, costs in found:
             if day is not None:
                 yield Tries(day, model, Sums._make((*map(int, counts), costs)))
+        heed(min(_AT_ONCE, last + 1 - first))
 
 
 def summed(tries: Iterable[Tries]) -> Sums:

@@ -1,19 +1,19 @@
 """Opens connections to one gateway, or to the proxy that the environment names for it.
 
-A name is looked up once in a while, and its addresses are used in turn. A proxy is used for every host but loopback,
-never past NO_PROXY: an http URL is asked of it by its absolute form, an https one through a tunnel (CONNECT), so that
-TLS is spoken with the gateway itself.
+A name is looked up once in a while, and its addresses are used in turn. A proxy is used for https alone and every host
+but loopback, never past NO_PROXY, through a tunnel (CONNECT): TLS is spoken with the gateway itself, and no proxy sees
+the key.
 """
 
 import asyncio
 import base64
+import os
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.request import getproxies, proxy_bypass
 
-import aiohappyeyeballs
 import anyio
 from yarl import URL
 
@@ -29,20 +29,17 @@ _LARGEST_ANSWER = 2**14
 
 
 class Dialer:
-    """Dials one URL. `target` is what its requests name, `headers` what they need beside their own."""
+    """Dials one URL."""
 
     def __init__(self, url: URL, tls: ssl.SSLContext | None) -> None:
         self._url = url
         self._tls = (tls or ssl.create_default_context()) if url.scheme == "https" else None
-        named = proxy_for(url)
+        named = None if self._tls is None else proxy_for(url)
         self._proxy = None if named is None else _parsed(named)
         self._unusable = named is not None and self._proxy is None
         self._addresses: list[Any] = []
         self._look_up_at = 0.0
         self._looking_up = anyio.Lock()
-        direct = self._proxy is None or self._tls is not None
-        self.target = url.raw_path_qs if direct else str(url)
-        self.headers = {} if direct or self._proxy is None else _credentials(self._proxy)
 
     async def dial(self, make: Callable[[], Connection]) -> Connection:
         """A connection that stands. Raises WireError."""
@@ -61,18 +58,18 @@ class Dialer:
                 raise
         except TimeoutError as error:
             self._look_up_at = 0.0
-            words = f"no connection to {self._where()} within {CONNECT_SECONDS:g} s"
+            words = f"no connection to {self._place()} within {CONNECT_SECONDS:g} s"
             raise WireError(Kind.UNREACHABLE, words) from error
         except (OSError, UnicodeError) as error:
             self._look_up_at = 0.0
-            words = f"no connection to {self._where()}: {type(error).__name__}: {error}"
+            words = f"no connection to {self._place()}: {_words(error)}"
             raise WireError(Kind.UNREACHABLE, words) from error
 
     async def _reached(self) -> socket.socket:
         """A socket that is connected to the gateway or its proxy; through the latter, to the gateway."""
         addresses = await self._looked_up()
-        reached = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=_EYEBALLS_SECONDS)
-        if self._proxy is not None and self._tls is not None:
+        reached = await first_reached(addresses)
+        if self._proxy is not None:
             try:
                 await self._tunnel(reached, self._proxy)
             except BaseException:
@@ -124,6 +121,54 @@ class Dialer:
         url = self._proxy or self._url
         return url.raw_host or "", url.port or 0
 
+    def _place(self) -> str:
+        """The same in words."""
+        host, port = self._where()
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+async def first_reached(addresses: Sequence[Any]) -> socket.socket:
+    """A socket that is connected to the first of these addresses (getaddrinfo's) that answers; OSError where none does.
+
+    The next one is tried when one has failed, or has not answered for a moment, beside it ("happy eyeballs", RFC 8305).
+    """
+    if len(addresses) == 1:
+        return await _reached(addresses[0])
+    reached: list[socket.socket] = []
+    errors: list[OSError] = []
+
+    async def attempt(address: Any, failed: anyio.Event) -> None:
+        try:
+            reached.append(await _reached(address))
+            group.cancel_scope.cancel()
+        except OSError as error:
+            errors.append(error)
+            failed.set()
+
+    async with anyio.create_task_group() as group:
+        for address in addresses:
+            failed = anyio.Event()
+            group.start_soon(attempt, address, failed)
+            with anyio.move_on_after(_EYEBALLS_SECONDS):
+                await failed.wait()
+    if not reached:
+        raise errors[0] if errors else OSError("the name has no address")
+    for second in reached[1:]:
+        second.close()
+    return reached[0]
+
+
+async def _reached(address: Any) -> socket.socket:
+    family, kind, protocol, _, place = address
+    one = socket.socket(family, kind, protocol)
+    try:
+        one.setblocking(False)  # noqa: FBT003 - the socket module's own signature
+        await asyncio.get_running_loop().sock_connect(one, place)
+    except BaseException:
+        one.close()
+        raise
+    return one
+
 
 def proxy_for(url: URL) -> str | None:
     """The proxy that the environment names for this URL; never for loopback, never past NO_PROXY."""
@@ -131,6 +176,25 @@ def proxy_for(url: URL) -> str | None:
     if host in LOOPBACK or proxy_bypass(host):
         return None
     return getproxies().get(url.scheme)
+
+
+def _words(error: OSError | UnicodeError) -> str:
+    """As the system says it, not as the attempt does: that names the address once more."""
+    if isinstance(error, ConnectionError) and error.errno is not None:
+        return os.strerror(error.errno)
+    return f"{type(error).__name__}: {error}"
+
+
+def words_of_proxy(base_url: str) -> str | None:
+    """Through which proxy this URL is reached, without the name and the password for it; None where there is none."""
+    url = URL(base_url)
+    proxy = proxy_for(url)
+    if proxy is None:
+        return None
+    before, is_masked, place = proxy.rpartition("@")
+    scheme, has_scheme, _ = before.partition("://")
+    shown = f"{scheme + '://' if has_scheme else ''}***@{place}" if is_masked else proxy
+    return f"requests go through the proxy {shown}, which the environment names; NO_PROXY={url.host} goes past it"
 
 
 def _parsed(proxy: str) -> URL | None:

@@ -14,11 +14,12 @@ from yarl import URL
 from batchrunner.errors import UsageError
 from batchrunner.records import Broken, Failure, HttpReply, Request
 from batchrunner.transport.connection import WireError
-from batchrunner.transport.dialing import LOOPBACK
+from batchrunner.transport.dialing import LOOPBACK, proxy_for
 from batchrunner.transport.pool import MayWrite, NotWrittenError, Pool, always
 from batchrunner.transport.secret import Secret
 
 LONGEST_MESSAGE = 500
+LARGEST_REFUSAL = 2**16
 _PORTS = {None, *range(1, 2**16)}
 
 
@@ -38,6 +39,7 @@ class HttpTransport:
         more_headers: Mapping[str, str | Secret] = {},
     ) -> None:
         """`more_headers` go with every try, and never instead of those that the key and the body need."""
+        tls = _tls(ca_bundle)  # before there is a frame with the key in it: this may raise
         self._key = key
         self._other_secrets = [value for value in more_headers.values() if isinstance(value, Secret)]
         url = URL(base_url.rstrip("/") + "/chat/completions")
@@ -48,7 +50,7 @@ class HttpTransport:
         }
         headers = _one_over_the_other({"Accept": "application/json", "User-Agent": "batchrunner"}, more_headers)
         headers = _one_over_the_other(headers, needed)
-        self._pool = self._pool_class(url, headers=headers, timeout_seconds=timeout_seconds, tls=_tls(ca_bundle))
+        self._pool = self._pool_class(url, headers=headers, timeout_seconds=timeout_seconds, tls=tls)
 
     async def __aenter__(self) -> Self:
         return self
@@ -70,22 +72,28 @@ class HttpTransport:
         except WireError as error:
             return self._failure(error)
         if 200 <= status < 300:  # noqa: PLR2004
-            return HttpReply(status=status, headers=headers, body=self._answer(content))
+            return HttpReply(status=status, headers=self._told(headers), body=self._answer(content))
         return self._refusal(status, headers, content)
 
     def _failure(self, error: WireError) -> Failure:
         return Failure(kind=error.kind, message=self._redacted(str(error))[:LONGEST_MESSAGE])
 
     def _refusal(self, status: int, headers: Mapping[str, str], content: bytes) -> HttpReply:
-        """A reply that is no answer: all of it without secrets."""
+        """A reply that is no answer: all of it without secrets, as much of its body as anybody may want."""
         told = {name: self._redacted(value) for name, value in headers.items()}
-        return HttpReply(status=status, headers=told, body=self._without_secrets(content))
+        return HttpReply(status=status, headers=told, body=self._without_secrets(content[:LARGEST_REFUSAL]))
 
     def _answer(self, content: bytes) -> bytes:
         content = self._key.redact_exactly(content)
         for secret in self._other_secrets:
             content = secret.redact_exactly(content)
         return content
+
+    def _told(self, headers: Mapping[str, str]) -> Mapping[str, str]:
+        """The headers of an answer, without secrets."""
+        if any(secret.is_in(headers) for secret in (self._key, *self._other_secrets)):
+            return {name: self._redacted(value) for name, value in headers.items()}
+        return headers
 
     def _redacted(self, words: str) -> str:
         """Words of the gateway, or about it, without the key and such as UTF-8 can hold."""
@@ -118,6 +126,11 @@ def check_base_url(base_url: str, *, allow_insecure_http: bool) -> None:
     if url.scheme == "http" and url.host not in LOOPBACK and not allow_insecure_http:
         raise UsageError(
             f"--base-url {base_url} would send the key in the clear; use https, or say --allow-insecure-http."
+        )
+    if url.scheme == "http" and proxy_for(url) is not None:
+        raise UsageError(
+            f"--base-url {base_url} would show the key to the proxy that the environment names; use https, or go past "
+            f"the proxy with NO_PROXY={url.host}."
         )
 
 

@@ -37,9 +37,9 @@ class Pool:
     ) -> None:
         self._timeout_seconds = timeout_seconds
         self._dialer = Dialer(url, tls)
-        lines = {"Host": url.host_port_subcomponent, **headers, **self._dialer.headers}
+        lines = {"Host": url.host_port_subcomponent, **headers}
         said = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
-        self._head = f"POST {self._dialer.target} HTTP/1.1\r\n{said}".encode()
+        self._head = f"POST {url.raw_path_qs} HTTP/1.1\r\n{said}".encode()
         self._idle: deque[Connection] = deque()
         self._open: set[Connection] = set()
 

@@ -1,7 +1,8 @@
 """A connection whose replies are streams: each part of a body is folded as it comes, so that no stream is held whole.
 
 The time for one try is here the longest silence: between request and headers, and between two events. Comments that
-keep the connection alive are no events. What is not streamed though it was asked for has that time as a whole.
+keep the connection alive are no events. What is not streamed though it was asked for has that time as a whole. However
+steadily its events drip, a stream ends within LONGEST_STREAM_SECONDS.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ from batchrunner.records import Broken, Failure, HttpReply, Kind
 from batchrunner.transport.connection import Connection, WireError
 
 LARGEST_STREAM = 256 * 2**20
+LONGEST_STREAM_SECONDS = 4 * 3600.0
 _LINGER_SECONDS = 1.0
 _NEVER_SECONDS = 1e9
 
@@ -91,8 +93,11 @@ class StreamingConnection(Connection):
 
     def _watch(self) -> None:
         """Give up when the silence has been too long; else look again when it may be."""
-        left = self._heard + self._silence_seconds - time.monotonic()
-        if left > 0:
-            self._watcher = asyncio.get_running_loop().call_later(left, self._watch)
+        now = time.monotonic()
+        left, left_at_all = self._heard + self._silence_seconds - now, self._began + LONGEST_STREAM_SECONDS - now
+        if left > 0 and left_at_all > 0:
+            self._watcher = asyncio.get_running_loop().call_later(min(left, left_at_all), self._watch)
+        elif left > 0:
+            self._fail(WireError(Kind.TIMEOUT, f"the stream did not end within {LONGEST_STREAM_SECONDS:g} s"))
         else:
             self._fail(WireError(Kind.TIMEOUT, f"nothing of an answer came for {self._silence_seconds:g} s"))

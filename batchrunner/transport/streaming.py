@@ -57,7 +57,8 @@ class StreamingTransport(HttpTransport):
         match came:
             case HttpReply(status=status) if 200 <= status < 300:  # noqa: PLR2004
                 body = self._answer(came.body)
-                return HttpReply(status=status, headers=came.headers, body=body, first_token_s=first_token_s)
+                headers = self._told(came.headers)
+                return HttpReply(status=status, headers=headers, body=body, first_token_s=first_token_s)
             case HttpReply():
                 return self._refusal(came.status, came.headers, came.body)
             case Broken():

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -14,6 +14,7 @@ from batchrunner.job.schema import Job
 from batchrunner.runner.recalling import Asked, Recall
 from batchrunner.store.bitmap import Bitmap
 from batchrunner.store.browsing import Browser, Ended, ended_unit, tries_of
+from batchrunner.store.heeding import Heed, heed_nobody
 from batchrunner.store.lock import holder_of
 from batchrunner.store.marks import marked_units
 from batchrunner.store.reading import Reader, TryRow, read_store
@@ -21,6 +22,8 @@ from batchrunner.viewer.question import Question, Shape
 from batchrunner.viewer.search import Search
 
 ROWS_A_SHEET = 50
+
+_Found = TypeVar("_Found")
 
 JobOf = Callable[[About], tuple[Job | None, str, str]]
 """The job of a run, the URL that stands in its digests, and why there is no job."""
@@ -67,32 +70,38 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Rows:
-    """The rows of the run in this folder. Its methods raise InputError and StorageError where nothing can be read."""
+    """The rows of the run in this folder. Its methods raise InputError and StorageError where nothing can be read, and
+    what `heed` raises."""
 
-    def __init__(self, run_dir: Path, job_of: JobOf) -> None:
+    def __init__(self, run_dir: Path, job_of: JobOf, heed: Heed = heed_nobody) -> None:
         self.run_dir = run_dir
+        self._heed = heed
         self._job_of = job_of
         self._recall: tuple[About, Recall] | None = None
         self._chosen: tuple[About, Bitmap] | None = None
 
     def search(self, words: str, earlier: Search | None) -> Search:
-        """A search for these words; the earlier one where the run has not become another."""
-        about, shape = read_store(self.run_dir, lambda store: (about_known_run(store.fact), _shape_of(store)))
-        if earlier is not None and earlier.shape == shape:
+        """A search for these words; the earlier one where the run is the same, and no other process works on it."""
+        about, shape = self._read(lambda store: (about_known_run(store.fact), _shape_of(store)))
+        recall = self._recall_of(about)
+        if earlier is not None and earlier.shape == shape and earlier.recall is recall:
             return earlier
-        return Search(words, self.run_dir, shape, self._recall_of(about))
+        return Search(words, self.run_dir, shape, recall, self._heed)
 
     def sheet(self, question: Question, first: int, search: Search | None) -> Sheet:
         """The units that are found from this number on."""
-        return read_store(self.run_dir, lambda store: self._sheet(store, question, first, search))
+        return self._read(lambda store: self._sheet(store, question, first, search))
 
     def opened(self, number: int, question: Question, search: Search | None) -> Opened | None:
         """One unit; None where the run has none of this number."""
-        return read_store(self.run_dir, lambda store: self._opened(store, number, question, search))
+        return self._read(lambda store: self._opened(store, number, question, search))
 
     def whole(self, number: int) -> bytes | None:
         """The output row of a unit, as JSON; None where there is none."""
-        return read_store(self.run_dir, lambda store: dict(outcomes_among(store, self.run_dir, [number])).get(number))
+        return self._read(lambda store: dict(outcomes_among(store, self.run_dir, [number])).get(number))
+
+    def _read(self, fold: Callable[[Reader], _Found]) -> _Found:
+        return read_store(self.run_dir, fold, heed=self._heed)
 
     def _sheet(self, store: Reader, question: Question, first: int, search: Search | None) -> Sheet:
         about, shape = self._narrowed(store)

@@ -5,9 +5,10 @@ three bits a unit.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -16,10 +17,12 @@ from batchrunner.folder.published import layout_in, numbered_outcomes, published
 from batchrunner.records import Row
 from batchrunner.runner.recalling import Recall
 from batchrunner.store.bitmap import Bitmap
+from batchrunner.store.heeding import Heed
 from batchrunner.store.reading import Reader, read_store
 from batchrunner.viewer.kept import SHARE
 from batchrunner.viewer.question import Shape
 
+_Found = TypeVar("_Found")
 AT_ONCE = 5_000  # units, between which the store is let go
 
 
@@ -42,11 +45,12 @@ _decode = msgspec.json.Decoder(_Answer).decode
 class Search:
     """The search for some words, whatever their case. `looked_at`: units so far, `troubles`: what could not be read."""
 
-    def __init__(self, words: str, run_dir: Path, shape: Shape, recall: Recall) -> None:
+    def __init__(self, words: str, run_dir: Path, shape: Shape, recall: Recall, heed: Heed) -> None:
         self._words = words.casefold()
         self._run_dir = run_dir
         self.shape = shape
-        self._recall = recall
+        self.recall = recall
+        self._heed = heed
         self._found = Bitmap(shape.total)
         self._seen = Bitmap(shape.total)
         self._asked = Bitmap(-(-shape.total // shape.arms))
@@ -71,7 +75,7 @@ class Search:
         self.done, began = False, time.monotonic()
         first = 0
         while first < self.shape.total and not self.stopped:
-            end = read_store(self._run_dir, lambda store, first=first: self._end_of(store, first))  # type: ignore[misc]
+            end = self._read(partial(self._end_of, first=first))
             self._look_at_input(-(-end // self.shape.arms))
             self._look_at(first, end)
             first = end
@@ -80,7 +84,7 @@ class Search:
 
     def _look_at(self, first: int, end: int) -> None:
         try:
-            looked, found = read_store(self._run_dir, lambda store: self._fold(store, first, end))
+            looked, found = self._read(partial(self._fold, first=first, end=end))
         except StorageError as error:  # a part that was moved away
             self.troubles[str(error)] = None
             return
@@ -89,6 +93,9 @@ class Search:
         for number in looked:
             self._seen.add(number)
         self.looked_at = len(self._seen)
+
+    def _read(self, fold: Callable[[Reader], _Found]) -> _Found:
+        return read_store(self._run_dir, fold, heed=self._heed)
 
     def _end_of(self, store: Reader, first: int) -> int:
         """Where a piece ends that begins there: with its part, or after some units."""
@@ -117,7 +124,7 @@ class Search:
         """Take note of the rows up to there whose own words these are."""
         try:
             if self._input is None:
-                self._input = self._recall.rows()
+                self._input = self.recall.rows()
             while self._read_to < end and (batch := next(self._input, None)) is not None:
                 for row in batch:
                     if has_words(row.columns, self._words):

@@ -20,9 +20,11 @@ from anyio import to_thread
 from anyio.abc import TaskGroup
 
 from batchrunner.errors import BatchrunnerError
+from batchrunner.folder.ending import End, Ending
 from batchrunner.folder.reporting import Chronicle
 from batchrunner.report import page as report_page
 from batchrunner.report.facts import Facts
+from batchrunner.runner.course import Course
 from batchrunner.store.lock import holder_of
 from batchrunner.viewer.gate import TOKEN, Gate, Visit
 from batchrunner.viewer.kept import Kept
@@ -63,16 +65,17 @@ class Addresses:
 
 
 class Viewer:
-    """The pages of a run, for those whom the gate lets in. Searches go on among `tasks`."""
+    """The pages of a run, for those whom the gate lets in. Searches go on among `tasks`, until `course` is stopped."""
 
-    def __init__(self, rows: Rows, pages: Pages, gate: Gate, tasks: TaskGroup) -> None:
+    def __init__(self, rows: Rows, pages: Pages, gate: Gate, tasks: TaskGroup, course: Course) -> None:
         self._rows = rows
-        self._facts: Kept[Facts] = Kept(Chronicle(rows.run_dir).facts)
+        self._facts: Kept[Facts] = Kept(Chronicle(rows.run_dir, course.heed).facts)
         self._pages = pages
         self._gate = gate
         self._tasks = tasks
         self._searches: OrderedDict[str, Search] = OrderedDict()
         self._looking: dict[Search, anyio.Event] = {}
+        self._choosing = anyio.Lock()
         self._one_fact, self._one_page, self._one_search = (anyio.CapacityLimiter(1) for _ in range(3))
 
     def application(self) -> web.Application:
@@ -155,8 +158,10 @@ class Viewer:
         words = question.words
         if not words:
             return None
-        search = await self._read(self._rows.search, words, self._searches.pop(words, None))
-        self._searches[words] = search
+        async with self._choosing:
+            search = await self._read(self._rows.search, words, self._searches.get(words))
+            self._searches[words] = search
+            self._searches.move_to_end(words)
         while len(self._searches) > MOST_SEARCHES:
             self._searches.popitem(last=False)[1].stopped = True
         if search.is_due and search not in self._looking:
@@ -176,11 +181,6 @@ class Viewer:
         finally:
             self._looking.pop(search).set()
 
-    def stop(self) -> None:
-        """Let no search go on."""
-        for search in self._searches.values():
-            search.stopped = True
-
 
 @asynccontextmanager
 async def serve(run_dir: Path, job_of: JobOf, *, name: str, port: int = 0) -> AsyncIterator[Addresses]:
@@ -189,14 +189,16 @@ async def serve(run_dir: Path, job_of: JobOf, *, name: str, port: int = 0) -> As
         async with anyio.create_task_group() as tasks:
             bound = int(listening.getsockname()[1])
             token, once = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
-            viewer = Viewer(Rows(run_dir, job_of), Pages(name), Gate(bound, token, once), tasks)
+            course = Course()
+            rows = Rows(run_dir, job_of, course.heed)
+            viewer = Viewer(rows, Pages(name), Gate(bound, token, once), tasks, course)
             runner = web.AppRunner(viewer.application(), access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
             await runner.setup()
             try:
                 await web.SockSite(runner, listening).start()
                 yield Addresses(bound, token, once)
             finally:
-                viewer.stop()
+                course.stop(Ending(end=End.LEFT, message="the viewer has ended"))
                 with anyio.CancelScope(shield=True):
                     await runner.cleanup()
                 tasks.cancel_scope.cancel()

@@ -9,6 +9,7 @@ import msgspec
 from batchrunner.records import COLUMNS
 
 LONGEST_EXCERPT = 220
+LONGEST_ID = 120  # of the title
 MANY_ALIKE = 16  # characters
 _TOLD = frozenset({"id", "row", "status", "response", "reasoning", "error", "variant", "sample"})
 _SPEAKS = ("role", "name", "tool_call_id")
@@ -60,7 +61,9 @@ def folded_of(outcome: Mapping[str, Any]) -> list[Folded]:
 
 
 def figures_of(outcome: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
-    """Name and value of all else that is known of it."""
+    """Name and value of all else that is known of it; a long id is whole here."""
+    if len(str(outcome.get("id", ""))) > LONGEST_ID:
+        yield "id", outcome["id"]
     for name in COLUMNS:
         value = outcome.get(name)
         if name in _TOLD or name in _FOLDED or value is None:

@@ -32,15 +32,17 @@ document.addEventListener("keydown", (event) => {
   keys[event.key]();
 });
 
+let was = document.getElementById("live").innerHTML;
+
 function renew(page) {
   const now = document.getElementById("live");
   const next = page.getElementById("live");
   if (!next) return 0;
   const busy = !document.getSelection().isCollapsed || now.querySelector("details[open] pre:hover");
-  if (!busy && next.innerHTML !== now.dataset.was) {
+  if (!busy && next.innerHTML !== was) {
     const open = [...now.querySelectorAll("details")].map((one) => one.open);
     const at = document.activeElement?.getAttribute("href");
-    now.dataset.was = next.innerHTML;
+    was = next.innerHTML;
     now.replaceChildren(...document.importNode(next, true).childNodes);
     [...now.querySelectorAll("details")].forEach((one, place) => { one.open = open[place] ?? one.open; });
     if (at) [...now.querySelectorAll("a")].find((one) => one.getAttribute("href") === at)?.focus();
@@ -65,6 +67,4 @@ async function live(seconds) {
   }
 }
 
-const main = document.getElementById("live");
-main.dataset.was = main.innerHTML;
-live(Number(main.dataset.live));
+live(Number(document.getElementById("live").dataset.live));

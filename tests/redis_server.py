@@ -8,6 +8,7 @@ import subprocess
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import redis
 
@@ -56,6 +57,13 @@ class RedisServer:
             self.process.kill()
             self.process.wait()
             self.process = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
 
     def halt(self, seconds: float) -> None:
         """It does not answer for so long."""

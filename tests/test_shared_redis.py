@@ -204,15 +204,13 @@ def test_redis_over_tls_is_verified(bench: Bench, simulate: Simulate, certificat
     folder.mkdir()
     key, port = f"{certificate}.key", free_port()
     tls = ("--tls-port", str(port), "--tls-cert-file", str(certificate), "--tls-key-file", key)
-    server = RedisServer(folder, (*tls, "--tls-auth-clients", "no", "--requirepass", "secret"))
-    server.start()
     gateway = simulate()
     bench.prompts(3)
     how = ("in.jsonl", "-m", "org/model", "--base-url", gateway.base_url, "--shared")
     url = f"rediss://:secret@127.0.0.1:{port}/0"
-    assert "certificate" in bench.run(*how, url, code=74).stderr
-    bench.run(*how, f"{url}?ssl_ca_certs={certificate}")
-    server.end()
+    with RedisServer(folder, (*tls, "--tls-auth-clients", "no", "--requirepass", "secret")):
+        assert "certificate" in bench.run(*how, url, code=74).stderr
+        bench.run(*how, f"{url}?ssl_ca_certs={certificate}")
 
 
 @pytest.fixture
@@ -262,10 +260,10 @@ def test_two_hosts_keep_one_limit_together(bench: Bench, two_hosts: tuple[str, s
     folder = tmp_path / "redis"
     folder.mkdir()
     server = RedisServer(folder, ("--protected-mode", "no"), host="192.0.2.1", before=tuple(on(here)))
-    server.start()
     command = [*BATCHRUNNER, "simulate", "--port", "0", "--host", "192.0.2.1", "--until-stdin-closes"]
     simulated = on(here, *command, "--rps", "50", "--latency", "0.1")
-    with subprocess.Popen(simulated, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with server, subprocess.Popen(simulated, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         gateway = GatewayOn(process.stdout.readline().removeprefix("listening on ").strip(), here)
         runs = []
         for host in (here, there):
@@ -273,13 +271,11 @@ def test_two_hosts_keep_one_limit_together(bench: Bench, two_hosts: tuple[str, s
             one.prompts(400)
             how = ("-m", "org/model", "--base-url", gateway.base_url, "--rps", "50", "--allow-insecure-http", "-q")
             words = on(host, *BATCHRUNNER, "run", "in.jsonl", *how, "--shared", server.url)
-            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
             runs.append(subprocess.Popen(words, cwd=one.folder, env=one.environment, **pipes))
         ended(*runs)
         entries = gateway.entries()
         assert_keeps_to_its_limits(gateway)
         process.stdin.close()
-    server.end()
     began = entries[0]["arrived"]
     assert len(entries) == 800
     assert rate(entries, began + 2, began + 12) >= 0.97 * 50 / (1 + GUARD)

@@ -107,10 +107,7 @@ def measured(case: Case) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 
 def _redis(stack: ExitStack, folder: Path) -> str:
     """What --shared takes, of a server that ends with the stack."""
-    server = RedisServer(folder)
-    server.start()
-    stack.callback(server.end)
-    return server.url
+    return stack.enter_context(RedisServer(folder)).url
 
 
 def _start(case: Case, base_url: str, folder: Path, number: int, *more: str) -> subprocess.Popen[bytes]:

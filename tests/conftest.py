@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from redis_server import RedisServer
 
 from batchrunner.records import Row
 from batchrunner.source import open_source
@@ -146,6 +147,15 @@ def certificate(tmp_path: Path) -> Path:
     subprocess.run([*make.split(), *names], check=True, capture_output=True)
     path.write_text(path.read_text() + Path(f"{path}.key").read_text())
     return path
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis of this test alone."""
+    folder = tmp_path / "redis"
+    folder.mkdir()
+    with RedisServer(folder) as server:
+        yield server
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:

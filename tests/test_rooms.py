@@ -83,6 +83,15 @@ def test_only_the_transport_knows_the_wire_and_only_servers_aiohttp() -> None:
     assert rooms_that_import("pygal") == {"report"}
 
 
+def test_one_file_knows_redis() -> None:
+    knowing = {
+        str(path.relative_to(HOUSE))
+        for path in HOUSE.rglob("*.py")
+        if any(name.split(".")[0] == "redis" for name in modules_of(path))
+    }
+    assert knowing == {"limits/redis_book.py"}
+
+
 SPEAK_ASYNCIO = {
     "transport/connection.py",
     "transport/dialing.py",

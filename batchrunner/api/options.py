@@ -18,6 +18,8 @@ from batchrunner.job.schema import STANDARD_INPUT, Job, RunTable
 from batchrunner.job.sheet import Sheet
 from batchrunner.job.sweep import without
 from batchrunner.job.words import SHORT_NAMES
+from batchrunner.limits.redis_place import VARIABLE, RedisPlace
+from batchrunner.runner.books import place_of
 from batchrunner.runner.hooks import Accept, Hooks, MakeRequest
 from batchrunner.runner.prompting import prompt_of
 from batchrunner.runner.settings import Settings
@@ -42,6 +44,7 @@ class Options(TypedDict, total=False):
     overwrite: bool
     run_dir: str | os.PathLike[str]
     state_dir: str | os.PathLike[str]
+    shared: str
     model: str
     base_url: str
     api_key_env: str
@@ -168,6 +171,7 @@ def settings_of(job: Job, options: Options) -> Settings:
     return Settings(
         run_dir=run_dir,
         state_dir=run_dir / "simulated" if simulate else state_dir,
+        shared=None if simulate else _shared(job, options),
         ca_bundle=path_of(options.get("ca_bundle")),
         identity_url="simulated" if simulate else None,
         on_daily_limit=job.run.on_daily_limit or "park",
@@ -178,6 +182,11 @@ def settings_of(job: Job, options: Options) -> Settings:
         ),
         **said,
     )
+
+
+def _shared(job: Job, options: Options) -> RedisPlace | None:
+    insecure = options.get("allow_insecure_http", False)
+    return place_of(options.get("shared") or os.environ.get(VARIABLE) or job.limits.shared, allow_insecure=insecure)
 
 
 def _sample(options: Options) -> Sample | None:

@@ -27,7 +27,9 @@ from batchrunner.folder.sampling import Sample
 from batchrunner.job.load import load_job, with_options
 from batchrunner.job.schema import STANDARD_INPUT, Job, LimitsTable, RunTable
 from batchrunner.job.sweep import without
+from batchrunner.limits.redis_place import RedisPlace, without_password
 from batchrunner.report.safe import safe_text
+from batchrunner.runner.books import place_of
 from batchrunner.runner.cautions import cautions
 from batchrunner.runner.hooks import Hooks
 from batchrunner.runner.keys import secrets_of
@@ -101,7 +103,7 @@ def said(chosen: dict[str, Any]) -> Iterator[tuple[Log, Manner, Style]]:
     shown = shown_with(style, quiet=quiet, verbose=chosen["verbose"])
     log = Log(shown=shown, as_json=chosen["log_format"] == "json", path=chosen["log_file"])
     try:
-        command = shlex.join(["batchrunner", *sys.argv[1:]])
+        command = shlex.join(["batchrunner", *map(without_password, sys.argv[1:])])
         log.tell(Level.RECORD, "begin", f"process {os.getpid()}, batchrunner {__version__}: {command}")
         brief = style == "none" and asked == "auto"
         yield log, Manner(quiet=quiet, brief=brief, as_json=chosen["as_json"]), style
@@ -207,6 +209,7 @@ def _settings(job: Job, chosen: dict[str, Any], *, simulate: bool) -> Settings:
         raw=chosen["raw"],
         output_format=chosen["output_format"],
         state_dir=run_dir / "simulated" if simulate else chosen["state_dir"] or state_home(),
+        shared=None if simulate else _shared(job, chosen),
         limit=chosen["limit"],
         sample=_sample(chosen),
         resume=chosen["resume"],
@@ -223,6 +226,10 @@ def _settings(job: Job, chosen: dict[str, Any], *, simulate: bool) -> Settings:
         grace_seconds=chosen["grace"],
         wait_lock_seconds=chosen["wait_lock"],
     )
+
+
+def _shared(job: Job, chosen: dict[str, Any]) -> RedisPlace | None:
+    return place_of(chosen["shared_url"] or job.limits.shared, allow_insecure=chosen["allow_insecure_http"])
 
 
 def _sample(chosen: dict[str, Any]) -> Sample | None:

@@ -74,6 +74,10 @@ _KEYS: dict[str, dict[str, tuple[str, str]]] = {
         "scope": ('# scope = "model"', 'each model has these limits, or "account": all together'),
         "concurrency": ('# concurrency = "auto"', "requests in flight, or a number"),
         "max_concurrency": ("# max_concurrency = 256", "what auto may reach"),
+        "shared": (
+            '# shared = "rediss://redis.example:6379/0"',
+            "where several machines share them",
+        ),
         "models": ('# "acme/small" = { requests_per_minute = 12_000 }', "what differs for one model"),
     },
     "retry": {

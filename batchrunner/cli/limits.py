@@ -15,9 +15,11 @@ from batchrunner.cli.exits import errors_as_exit_codes
 from batchrunner.cli.manual import Manual, ManualGroup
 from batchrunner.cli.terminal import say
 from batchrunner.errors import UsageError
-from batchrunner.limits.account import Book, LaneInBook
+from batchrunner.limits.book import Book, LaneInBook
+from batchrunner.limits.redis_place import VARIABLE, RedisPlace
 from batchrunner.limits.window import name_of
 from batchrunner.report.safe import safe_text
+from batchrunner.runner.books import open_book, place_of
 from batchrunner.runner.state import state_home
 
 EXAMPLES = """\b
@@ -25,6 +27,7 @@ Examples:
   batchrunner limits show
   batchrunner limits show --json
   batchrunner limits reset acme/small
+  batchrunner limits show --shared redis://localhost:6379/0
 """
 EXAMPLES_OF_SHOW = """\b
 Examples:
@@ -44,6 +47,8 @@ _STATE_DIR = click.option(
     metavar="PATH",
     help="Where the book is [$XDG_STATE_HOME/batchrunner]",
 )
+_SHARED = click.option("--shared", envvar=VARIABLE, metavar="URL", help="The book that several machines share.")
+_INSECURE = click.option("--allow-insecure-http", is_flag=True, help="A shared one beyond loopback without TLS.")
 
 
 @click.group(cls=ManualGroup, epilog=EXAMPLES)
@@ -56,23 +61,30 @@ def limits(**_: Any) -> None:
 
 @limits.command(cls=Manual, epilog=EXAMPLES_OF_SHOW)
 @_STATE_DIR
+@_SHARED
+@_INSECURE
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a lane.")
-def show(state_dir: Path | None, *, as_json: bool) -> None:
+def show(state_dir: Path | None, shared: str | None, *, allow_insecure_http: bool, as_json: bool) -> None:
     """Print every lane, the one used last first."""
-    with errors_as_exit_codes(), _book(state_dir) as book:
+    with (
+        errors_as_exit_codes(),
+        _book(state_dir, place := place_of(shared, allow_insecure=allow_insecure_http)) as book,
+    ):
         lanes = book.lanes() if book is not None else []
         for lane in lanes:
             say(msgspec.json.encode(_plain(lane)).decode() if as_json else "\n".join(_lines(lane)))
         if not lanes and not as_json:
-            say(f"nothing was used yet: {(state_dir or state_home()) / BOOK}")
+            say(f"nothing was used yet: {place or (state_dir or state_home()) / BOOK}")
 
 
 @limits.command(cls=Manual, epilog=EXAMPLES_OF_RESET, short_help="Forget what was used and found on lanes.")
 @click.argument("lane")
 @_STATE_DIR
-def reset(lane: str, state_dir: Path | None) -> None:
+@_SHARED
+@_INSECURE
+def reset(lane: str, state_dir: Path | None, shared: str | None, *, allow_insecure_http: bool) -> None:
     """Forget what was used and found on every lane whose name contains LANE: a model, a URL, or `/` for all."""
-    with errors_as_exit_codes(), _book(state_dir) as book:
+    with errors_as_exit_codes(), _book(state_dir, place_of(shared, allow_insecure=allow_insecure_http)) as book:
         chosen = [one for one in book.lanes() if lane in one.name] if book is not None else []
         busy = [one for one in chosen if one.processes]
         if busy:
@@ -87,17 +99,18 @@ def reset(lane: str, state_dir: Path | None) -> None:
 
 
 @contextmanager
-def _book(state_dir: Path | None) -> Iterator[Book | None]:
+def _book(state_dir: Path | None, shared: RedisPlace | None) -> Iterator[Book | None]:
     """The book, or None where there is none: asking for it makes none. Why one can't be reached is told by Book."""
     home = state_dir or state_home()
     try:
         (home / BOOK).stat()
     except FileNotFoundError:
-        yield None
-        return
+        if shared is None:
+            yield None
+            return
     except OSError:
         pass
-    with closing(Book(home)) as book:
+    with closing(open_book(home, shared)) as book:
         yield book
 
 

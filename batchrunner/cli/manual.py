@@ -21,7 +21,7 @@ HEADINGS: dict[str, tuple[str, ...]] = {
     "What is asked": ("--model", "--prompt", "--prompt-file", "--system", "--param", "--stream"),
     "Limits": (
         *("--rps", "--rpm", "--rpd", "--tps", "--tpm", "--tpd", "--daily-reset", "--token-accounting"),
-        *("--concurrency", "--max-concurrency", "--on-daily-limit", "--now"),
+        *("--concurrency", "--max-concurrency", "--on-daily-limit", "--now", "--shared"),
     ),
     "Tries, and when to stop": (
         *("--attempts", "--timeout", "--max-outage", "--max-failed", "--grace", "--until", "--max-duration"),

@@ -8,6 +8,7 @@ import click
 
 from batchrunner.cli.types import Amount, Concurrency, MostFailed, Parameter, Seconds
 from batchrunner.job.schema import KEY_VARIABLES
+from batchrunner.limits.redis_place import VARIABLE
 
 Command = Callable[..., Any]
 
@@ -55,6 +56,13 @@ _OPTIONS: tuple[Callable[[Command], Command], ...] = (
         envvar="BATCHRUNNER_STATE_DIR",
         metavar="PATH",
         help="This machine's book of limits used [$XDG_STATE_HOME/batchrunner]",
+    ),
+    click.option(
+        "--shared",
+        "shared_url",
+        envvar=VARIABLE,
+        metavar="URL",
+        help="A book that several machines share: redis://...",
     ),
     click.option("-m", "--model", metavar="SLUG", help="Model slug, org/model."),
     click.option("--base-url", envvar="BATCHRUNNER_BASE_URL", metavar="URL", help="[https://inference.baseten.co/v1]"),

@@ -24,6 +24,7 @@ from batchrunner.runner.state import state_home
 
 if TYPE_CHECKING:
     from batchrunner.job.schema import Job
+    from batchrunner.limits.redis_place import RedisPlace
     from batchrunner.probe.probed import Exchange, Probed
 
 LONGEST_LINE = 700
@@ -40,7 +41,7 @@ It asks for a few tokens of each model, and they are counted as those of any run
 _LIMITS = ("rps", "rpm", "rpd", "tps", "tpm", "tpd", "daily_reset", "token_accounting")
 _OF_RUN = {
     *("model", "base_url", "api_key_env", "api_key_file", "auth_scheme", "allow_insecure_http", "ca_bundle"),
-    *("simulate", "state_dir"),
+    *("simulate", "state_dir", "shared_url"),
 }
 _HEADINGS = {
     "What is asked": ("--model", "--stream", "--schema"),
@@ -109,6 +110,7 @@ def _probe(named: str | None, chosen: dict[str, Any]) -> "list[Probed]":
             state_dir = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         how = Probing(
             state_dir=state_dir,
+            shared=None if simulate else _shared(job, chosen),
             key=key,
             headers=headers,
             identity_url="simulated" if simulate else None,
@@ -118,6 +120,12 @@ def _probe(named: str | None, chosen: dict[str, Any]) -> "list[Probed]":
         )
         asked = stack.enter_context(gateway_of(job, simulate=simulate))
         return anyio.run(probe, asked, models, how)
+
+
+def _shared(job: "Job", chosen: dict[str, Any]) -> "RedisPlace | None":
+    from batchrunner.runner.books import place_of  # noqa: PLC0415 - as above
+
+    return place_of(chosen["shared_url"] or job.limits.shared, allow_insecure=chosen["allow_insecure_http"])
 
 
 def _job(named: str | None, chosen: dict[str, Any]) -> "Job":

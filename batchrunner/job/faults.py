@@ -31,6 +31,7 @@ _NO_ROW_PARAMS = {
     "stream": "can't be set by rows: how answers travel is the job's affair",
     "stream_options": "can't be set by rows: how answers travel is the job's affair",
 }
+_SHARED = re.compile(r"rediss?://(?:[^:@/\s]+@)?[^@/\s]+(?:/[^@\s]*)?")
 _URL = re.compile(r"https?://[^/?#\s]+[^\s]*")
 
 
@@ -201,6 +202,9 @@ def _faults_of_prices(prices: PricesTable) -> Iterator[Fault]:
 
 def _faults_of_limits(limits: LimitsTable) -> Iterator[Fault]:
     yield from _faults_of_lane(limits, ("limits",))
+    if limits.shared is not None and not _SHARED.fullmatch(limits.shared):
+        words = "takes a URL such as rediss://user@redis.example:6379/0; its password is said in BATCHRUNNER_SHARED"
+        yield Fault(("limits", "shared"), words)
     for model in limits.models:
         place = ("limits", model)
         if limits.scope == "account":

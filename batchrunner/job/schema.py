@@ -81,12 +81,14 @@ class ModelLimits(Amounts, frozen=True):
 
 class LimitsTable(Amounts, frozen=True):
     """What each model, or the account, may use. `models` holds the tables within this one, by their models' names;
-    `of_profile` the names of those that the job took over with its gateway, whether it asks these models or not."""
+    `of_profile` the names of those that the job took over with its gateway, whether it asks these models or not;
+    `shared`: where the book is that several machines share (redis://...)."""
 
     daily_reset: str = "00:00 UTC"
     token_accounting: Literal["settled", "upfront"] = "settled"
     concurrency: int | Literal["auto"] = "auto"
     scope: Literal["model", "account"] = "model"
+    shared: str | None = None
     models: dict[str, ModelLimits] = {}
     of_profile: tuple[str, ...] = ()
 

@@ -15,15 +15,13 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from batchrunner.errors import StorageError
-from batchrunner.limits.day import Spent
-from batchrunner.limits.page import Found, Page, boot_id, decode_member, name_in, page_in
-from batchrunner.limits.sharing import Member
+from batchrunner.limits.book import Entry, LaneInBook, Meeting
+from batchrunner.limits.page import Page, boot_id, decode_member, name_in, page_in
 
 VERSION = 1
 _PATIENCE_SECONDS = 10.0
@@ -53,37 +51,10 @@ DELETE FROM day WHERE lane = ?1 AND day NOT IN (SELECT day FROM day WHERE lane =
 """
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """What one process writes when it has read a page. `spent` adds to the days, `discard` names days that are none;
-    `found` with its instant (Unix time) and `gone_until` replace what is there where they are given."""
-
-    member: Member
-    spent: dict[str, Spent] = {}
-    discard: list[str] = []
-    found: list[Found] | None = None
-    found_at: float = 0.0
-    gone_until: float | None = None
-
-
-@dataclass(slots=True)
-class Meeting:
-    """A page that nobody else can write now, and the entry to be written when that is over."""
-
-    page: Page
-    entry: Entry | None = None
-
-
-class LaneInBook(msgspec.Struct, frozen=True, kw_only=True):
-    """One lane as `limits show` prints it. `processes`: those that use it now."""
-
-    name: str
-    page: Page
-    processes: list[int]
-    seen_at: float
-
-
 class Book:
     """The SQLite file `book.sqlite` in the state folder. Safe to call from one thread at a time."""
+
+    is_far = False
 
     def __init__(self, state_dir: Path) -> None:
         """Open or create; StorageError where that fails."""

@@ -95,6 +95,13 @@ class Day:
         spent, self.spent = self.spent, {}
         return spent
 
+    def take_back(self, spent: dict[str, Spent]) -> None:
+        """What was handed in did not come into the book: it is for the next time."""
+        for day, more in spent.items():
+            ours = self.spent.setdefault(day, Spent())
+            ours.requests += more.requests
+            ours.tokens += more.tokens
+
     def apply(self, lease: DayLease, *, need: float, others_hold: bool, first_heard: bool = False) -> None:
         """The book has answered. `need`: tokens of the next try; `others_hold`: something may still come back;
         `first_heard`: the day is told by the gateway's clock for the first time."""

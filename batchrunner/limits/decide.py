@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from batchrunner.limits.account import Entry
+from batchrunner.limits.book import Entry
 from batchrunner.limits.day import DayLease, Spent, lease_of
 from batchrunner.limits.in_force import UNLIMITED
 from batchrunner.limits.page import Found, Page
@@ -66,7 +66,9 @@ def decide(notes: Notes, page: Page, now: float) -> Decision:
     day, discard = _today(notes, page)
     lease, others_hold = _day_lease(notes, page, day, discard, now)
     parts = [
-        msgspec.structs.replace(part, held=shares[part.key].held, pending=_pending(part, shares[part.key]))
+        msgspec.structs.replace(
+            part, held=shares[part.key].held, pending=_pending(part, shares[part.key], notes.member)
+        )
         for part in notes.member.parts
     ]
     kept = notes.unheard.get(day, Spent())
@@ -93,11 +95,11 @@ def decide(notes: Notes, page: Page, now: float) -> Decision:
     return Decision(entry, shares, lease, others_hold, notes.first_heard, found, page.found_at, gone_until)
 
 
-def _pending(part: Part, share: Share) -> float:
+def _pending(part: Part, share: Share, member: Member) -> float:
     """What may come to this part until the lease ends: at its pace, with a burst or a large unit on top."""
     if part.amount >= UNLIMITED:
         return 0.0
-    return part.pending + share.amount * share.rate_share / part.span * MEMBER_SECONDS
+    return part.pending + share.amount * share.rate_share / part.span * max(MEMBER_SECONDS, member.until - member.at)
 
 
 def _today(notes: Notes, page: Page) -> tuple[str, list[str]]:

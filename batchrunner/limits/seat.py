@@ -17,6 +17,9 @@ from batchrunner.limits.window import Key, Window
 BEAT_SECONDS = 0.2
 UNHEARD_SECONDS = 60.0
 _PROMISE_SECONDS = 0.05
+_PROMISED, _LEASED = 1.5, 5.0  # times what the book takes to answer
+_LONGEST_LEASE_SECONDS = 4.0
+_SLOWLY = 0.8  # a book that was slow is thought to be so for some beats
 _HUNGRY_SECONDS = 1.0
 _MODEST_HEADROOM = 1.25
 _FOREVER = float("inf")
@@ -38,6 +41,7 @@ class Seat:
         self._opened_at: float | None = None
         self._requests_before = 0
         self._noted_at = _FOREVER
+        self._book_takes = 0.0  # seconds for an answer, lately
         for window in lane.force.windows.values():
             window.allotment = 0.0 if window.limit.amount < UNLIMITED else UNLIMITED
 
@@ -94,7 +98,7 @@ class Seat:
         promised = Spent() if ending else self._day_promise(now)
         return Member(
             at=now,
-            until=now if ending else now + MEMBER_SECONDS,
+            until=now if ending else now + self._lease_seconds,
             parts=parts,
             paused_until=lane.pause.until if lane.pause.until > now else None,
             day=lane.day.name,
@@ -119,6 +123,27 @@ class Seat:
             spent = {day: amount for day, amount in spent.items() if day == self.reset.day(unix)}
         self._unheard = {}
         return spent
+
+    def book_took(self, seconds: float) -> None:
+        """A book that is far away took so long to answer: more is promised ahead and the lease is longer, so that the
+        lane need not stand still."""
+        self._book_takes = max(seconds, self._book_takes * _SLOWLY)
+
+    @property
+    def _promise_seconds(self) -> float:
+        return max(_PROMISE_SECONDS, min(_PROMISED * self._book_takes, _LONGEST_LEASE_SECONDS))
+
+    @property
+    def _lease_seconds(self) -> float:
+        return max(MEMBER_SECONDS, min(_LEASED * self._book_takes, _LONGEST_LEASE_SECONDS))
+
+    def take_back(self, notes: Notes) -> None:
+        """The book was out of reach: what it was to be told is for the next time."""
+        if notes.first_heard:
+            self._heard_before = False
+        if self._tell_gone is None:
+            self._tell_gone = notes.gone_until
+        self.lane.day.take_back(dict(notes.spent))
 
     def apply(self, decision: Decision, now: float, wall: float) -> None:
         """Bring back what was decided."""
@@ -148,7 +173,7 @@ class Seat:
         next_amount = 1.0 if limit.dimension == "requests" else (lane.head[0] if lane.head else 0.0)
         if limit.amount < UNLIMITED:
             surplus = window.allotment > window.share * limit.amount + _ROUNDING
-            promise = 0.0 if surplus else max(next_amount, window.rate * _PROMISE_SECONDS)
+            promise = 0.0 if surplus else max(next_amount, window.rate * self._promise_seconds)
             window.allotment = min(window.allotment, used + promise)
         waiting = now - lane.hungry.get(limit.key, float("-inf")) < _HUNGRY_SECONDS
         return Part(
@@ -172,5 +197,5 @@ class Seat:
             day.leased = Spent()
             return day.leased
         rate = self.lane.rate()
-        requests = max(1.0, (0.0 if rate == _FOREVER else rate) * _PROMISE_SECONDS)
+        requests = max(1.0, (0.0 if rate == _FOREVER else rate) * self._promise_seconds)
         return day.promise(requests, requests * max(1.0, self.lane.mean_tokens), need=head[0] if head else None)

@@ -14,9 +14,10 @@ from batchrunner.folder.arms import ASIDE, Renumbering, arms_in
 from batchrunner.folder.owning import check_absent, check_begin, owns_output
 from batchrunner.job.schema import Job, LimitsTable
 from batchrunner.limits.estimate import Estimator
-from batchrunner.limits.glance import Glance, glance_at
+from batchrunner.limits.glance import Glance
 from batchrunner.limits.page import Page
 from batchrunner.plan.weighing import Weighed, weigh
+from batchrunner.runner.books import SharedGlance, glance_into
 from batchrunner.runner.budget import Budget, budget_of
 from batchrunner.runner.course import Course
 from batchrunner.runner.declared import declared
@@ -105,7 +106,7 @@ def survey(asked: Asked, course: Course) -> Surveyed:
 
     with course.doing("composing requests", prepared.source.size()):
         weighed = weigh(prepared, before.ended, before.answered, estimator_of, most_tokens_of)
-    with glance_at(settings.state_dir) as book:
+    with glance_into(settings.state_dir, settings.shared) as book:
         pages = {} if book is None else _pages(asked, weighed, book)
     return Surveyed(
         asked=asked,
@@ -190,7 +191,7 @@ def _before(store: Reader, asked: Asked, prepared: Prepared) -> _Before:
     return _Before(ended=ended, answered=answered, spending=spending)
 
 
-def _pages(asked: Asked, weighed: Weighed, book: Glance) -> dict[str, Page]:
+def _pages(asked: Asked, weighed: Weighed, book: Glance | SharedGlance) -> dict[str, Page]:
     lanes = {asked.lane_of(model) for model in weighed.loads}
     found = {lane: book.page(asked.base_url, asked.account, lane) for lane in lanes}
     return {lane: page for lane, page in found.items() if page is not None}

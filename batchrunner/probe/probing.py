@@ -21,13 +21,14 @@ from batchrunner.errors import InputError, UsageError
 from batchrunner.folder.ending import End, Ending
 from batchrunner.job.schema import STANDARD_INPUT, Job
 from batchrunner.job.sweep import arms_of
-from batchrunner.limits.account import Book
 from batchrunner.limits.hints import DAILY_SECONDS, Refusal
 from batchrunner.limits.in_flight import Lease
 from batchrunner.limits.limiter import SendingStoppedError
+from batchrunner.limits.redis_place import RedisPlace
 from batchrunner.probe.advising import BAD, GOOD, SCHEMA, STREAM, STREAM_WITHOUT, advice
 from batchrunner.probe.probed import Exchange, Probed, exchange_of, limit_headers, limits_told
 from batchrunner.records import SAME_PARAMETER, HttpReply, Kind, Request
+from batchrunner.runner.books import open_book
 from batchrunner.runner.lanes import LaneOpener, OpenLane
 from batchrunner.runner.learning import Learning
 from batchrunner.runner.outcome import Came, read
@@ -74,6 +75,7 @@ class Probing(msgspec.Struct, frozen=True, kw_only=True):
     what is being done; `identity_url` stands for the base URL where that changes."""
 
     state_dir: Path
+    shared: RedisPlace | None = None
     key: Secret
     headers: dict[str, str | Secret] = {}
     ca_bundle: Path | None = None
@@ -113,7 +115,7 @@ async def probe(job: Job, models: list[str], how: Probing) -> list[Probed]:
         "ca_bundle": how.ca_bundle,
         "more_headers": how.headers,
     }
-    with closing(Book(how.state_dir)) as book:
+    with closing(open_book(how.state_dir, how.shared)) as book:
         lanes = LaneOpener(
             book,
             job.limits,

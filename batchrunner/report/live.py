@@ -11,7 +11,8 @@ from batchrunner.report.summary import words_of_cost
 class LaneLive(msgspec.Struct, frozen=True, kw_only=True):
     """One lane at work. `may_be_in_flight`: requests in flight at most, now; `in_line`: tries that wait for its limits;
     `napping`: units that wait to be asked again; `waits_for`: what holds up the next try; `now_used`: the share of each
-    limit that was used lately, of daily ones today; `paused_s`: nothing is sent for so long, and why."""
+    limit that was used lately, of daily ones today; `paused_s`: nothing is sent for so long, and why;
+    `out_of_reach`: why nothing is sent until the shared book of limits is back."""
 
     lane: str
     in_flight: int
@@ -24,6 +25,7 @@ class LaneLive(msgspec.Struct, frozen=True, kw_only=True):
     why: str | None
     stopped: str | None
     use: LaneUse
+    out_of_reach: str | None = None
 
 
 class Live(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,6 +91,8 @@ def trouble_of(lane: LaneLive) -> str | None:
     """Why a lane sends nothing, if it does not."""
     if lane.stopped is not None:
         return f"stopped: {lane.stopped}"
+    if lane.out_of_reach is not None:
+        return f"nothing is sent: {lane.out_of_reach}"
     return None if lane.paused_s is None else f"paused {clock(lane.paused_s)}: {lane.why}"
 
 

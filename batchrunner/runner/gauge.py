@@ -106,6 +106,7 @@ class Gauge:
             why=None if paused is None else asker.trouble or "as another run was told",
             stopped=None if asker.stopped is None or self.loop.ending is not None else asker.stopped.message,
             use=use_of(asker.opened.label, lane, now),
+            out_of_reach=asker.opened.out_of_reach if now > lane.leased_until else None,
         )
 
     def _now_used(self, label: str, lane: Lane) -> Iterator[tuple[str, float]]:

@@ -19,11 +19,11 @@ from batchrunner.folder.live_file import keep_picture
 from batchrunner.folder.past import remember_asking, remember_ended
 from batchrunner.folder.publishing import GivenUpError, PartedOutput
 from batchrunner.job.schema import Job, is_url
-from batchrunner.limits.account import Book
 from batchrunner.report.bounds import LaneUse
 from batchrunner.report.summary import ThisRun, Variant, this_run, variant_of
 from batchrunner.report.tally import Tally
 from batchrunner.runner.asking import Patience
+from batchrunner.runner.books import open_book
 from batchrunner.runner.conducting import Watch, conduct
 from batchrunner.runner.course import Course
 from batchrunner.runner.deadline import Deadline, deadline_of
@@ -170,7 +170,8 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
         if ending is None:
             raise InputError(f"{self.job.input} changed while it was read; see to it, then run the same command again.")
         did = this_run(tally, time.monotonic() - began, lanes)
-        remember_ended(folder.store, did, _ended(ending))
+        ended = Ended(ending=ending.end.value, message=ending.message, resume_at=ending.resume_at, at=time.time())
+        remember_ended(folder.store, did, ended)
         return Result(
             ending=ending,
             total=self.prepared.asked,
@@ -217,13 +218,14 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
             done = await to_thread.run_sync(lambda: self.prepared.unasked(self.folder.store.ended()))
             purse = await to_thread.run_sync(purse_of, self.job, self.folder, self.prepared)
         gateway = self.job.gateway
-        with closing(Book(self.settings.state_dir)) as book:
+        with closing(open_book(self.settings.state_dir, self.settings.shared)) as book:
             lanes = LaneOpener(
                 book,
                 self.job.limits,
                 base_url=self.settings.identity_url or gateway.base_url,
                 account=gateway.account or key.reveal(),
                 ignore_resume_at=self.settings.ignore_resume_at,
+                patience_seconds=self.settings.max_outage_seconds,
             )
             transport_class = partial(StreamingTransport, new_fold=Fold) if self.job.request.stream else HttpTransport
             transport = transport_class(
@@ -294,7 +296,3 @@ def _remember_about(folder: RunFolder, job: Job, settings: Settings, prepared: P
         sample=settings.sample,
     )
     remember_about(about, folder.store.remember)
-
-
-def _ended(ending: Ending) -> Ended:
-    return Ended(ending=ending.end.value, message=ending.message, resume_at=ending.resume_at, at=time.time())

@@ -8,6 +8,7 @@ import msgspec
 from batchrunner.folder.owning import Resume
 from batchrunner.folder.retrying import Condition
 from batchrunner.folder.sampling import Sample
+from batchrunner.limits.redis_place import RedisPlace
 from batchrunner.runner.drift import OnDrift
 from batchrunner.runner.hooks import Hooks
 from batchrunner.runner.stopping import MaxFailed
@@ -17,6 +18,7 @@ from batchrunner.transport.secret import Secret
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """`identity_url` stands for the base URL where that changes from run to run;
+    `shared`: where the book of limits is, if it is not this machine's, in the state folder;
     `arguments` are remembered, for others to go on with; failed units that meet every condition of `retry` are asked
     again, none where it is None; `spool` is the input where that came from standard input, to be kept in the run
     folder; `headers` go with every try; `hooks` are of the program that runs the job; `raw`: outcomes have the
@@ -24,6 +26,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     run_dir: Path
     state_dir: Path
+    shared: RedisPlace | None = None
     limit: int | None = None
     sample: Sample | None = None
     resume: Resume = "auto"

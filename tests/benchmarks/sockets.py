@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.main_job import BATCHRUNNER, ledger, simulator
+from tests.redis_server import RedisServer
 
 SECONDS = 40.0
 GUARD = 0.05
@@ -36,14 +37,20 @@ class Case:
     rows: int = 9000
     processes: int = 1
     kill_one: bool = False
+    on_redis: bool = False  # each process with a state folder of its own
 
 
 def main() -> None:
     """Print the table."""
     print(f"\nThe limiter over sockets, {SECONDS:g} s a scene where none is named")
-    print(f"{'scene':<52}   use    429s  worst window  tries/s")
+    print_head()
     for case in _cases():
-        _print(case, *_run(case))
+        print_line(case, *measured(case))
+
+
+def print_head() -> None:
+    """What stands over the columns."""
+    print(f"{'scene':<52}   use    429s  worst window  tries/s")
 
 
 def _cases() -> Iterator[Case]:
@@ -78,12 +85,13 @@ def _cases() -> Iterator[Case]:
     yield Case(name="60 requests/s, two processes, one killed", limit=("--rps", "60"), processes=2, kill_one=True)
 
 
-def _run(case: Case) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def measured(case: Case) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The ledger and its entries after the time is over."""
     with ExitStack() as stack:
         base_url = stack.enter_context(simulator(*case.limit, *case.gateway))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        runs = [_start(case, base_url, folder, number) for number in range(case.processes)]
+        more = ("--shared", _redis(stack, folder)) if case.on_redis else ()
+        runs = [_start(case, base_url, folder, number, *more) for number in range(case.processes)]
         time.sleep(case.seconds / 2)
         if case.kill_one:
             runs.pop().kill()
@@ -97,19 +105,25 @@ def _run(case: Case) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     return seen, entries
 
 
-def _start(case: Case, base_url: str, folder: Path, number: int) -> subprocess.Popen[bytes]:
+def _redis(stack: ExitStack, folder: Path) -> str:
+    """What --shared takes, of a server that ends with the stack."""
+    return stack.enter_context(RedisServer(folder)).url
+
+
+def _start(case: Case, base_url: str, folder: Path, number: int, *more: str) -> subprocess.Popen[bytes]:
     source = folder / f"{number}.jsonl"
     source.write_text(
         "".join(json.dumps({"prompt": f"{number}: {row} " + "x" * (row % 400)}) + "\n" for row in range(case.rows))
     )
     limit = case.limit if case.declared else ()
     command = [*BATCHRUNNER, "run", str(source), "-m", "org/model", "--base-url", base_url, "-q", *limit, *case.client]
+    state_dir = folder / (f"state{number}" if case.on_redis else "state")
     return subprocess.Popen(
-        [*command, "--state-dir", str(folder / "state")], env=os.environ | {"BATCHRUNNER_API_KEY": "benchmark"}
+        [*command, "--state-dir", str(state_dir), *more], env=os.environ | {"BATCHRUNNER_API_KEY": "benchmark"}
     )
 
 
-def _print(case: Case, seen: dict[str, Any], entries: list[dict[str, Any]]) -> None:
+def print_line(case: Case, seen: dict[str, Any], entries: list[dict[str, Any]]) -> None:
     use = seen["limits"][0]
     window = use["window_seconds"]
     admitted = [entry for entry in entries if entry["admitted"]]

@@ -20,7 +20,7 @@ from batchrunner.job.words import OPTIONS_ONLY
 
 COMMANDS = ["run", "plan", "status", "report", "view", "export", "retry", "probe", "init", "simulate"]
 COMMANDS += ["limits show", "limits reset"]
-HEAVY = {"aiohttp", "httpx", "pyarrow", "pygal", "jinja2", "tenacity"}
+HEAVY = {"aiohttp", "httpx", "pyarrow", "pygal", "jinja2", "ray", "tenacity"}
 BATCHRUNNER_SCRIPT = Path(sys.executable).parent / "batchrunner"
 DEFAULTS = {
     "--part-rows": PART_ROWS,

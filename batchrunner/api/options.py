@@ -20,7 +20,7 @@ from batchrunner.job.sweep import without
 from batchrunner.job.words import SHORT_NAMES
 from batchrunner.runner.hooks import Accept, Hooks, MakeRequest
 from batchrunner.runner.prompting import prompt_of
-from batchrunner.runner.settings import Settings
+from batchrunner.runner.settings import Engine, Settings
 from batchrunner.runner.simulated import SIMULATED_MODEL
 from batchrunner.runner.state import state_home
 from batchrunner.runner.stopping import MaxFailed
@@ -82,6 +82,9 @@ class Options(TypedDict, total=False):
     resume: Literal["auto", "never", "must"]
     on_drift: Literal["stop", "rerun-changed", "keep"]
     simulate: bool
+    engine: Engine
+    workers: int
+    ray_address: str
     request: MakeRequest
     accept: Accept
 
@@ -102,7 +105,7 @@ _SETTINGS = {
     "grace": "grace_seconds",
     "wait_lock": "wait_lock_seconds",
     **{name: name for name in ("part_rows", "overwrite", "allow_insecure_http", "limit", "resume", "on_drift")},
-    **{name: name for name in ("output_format", "raw")},
+    **{name: name for name in ("output_format", "raw", "engine", "workers", "ray_address", "simulate")},
 }
 
 
@@ -169,6 +172,7 @@ def settings_of(job: Job, options: Options) -> Settings:
         run_dir=run_dir,
         state_dir=run_dir / "simulated" if simulate else state_dir,
         ca_bundle=path_of(options.get("ca_bundle")),
+        key_file=path_of(options.get("api_key_file")),
         identity_url="simulated" if simulate else None,
         on_daily_limit=job.run.on_daily_limit or "park",
         sample=_sample(options),

@@ -50,7 +50,7 @@ class Work:
         self._job = job_of(job, options)
         check_open_files(self._job.limits)
         key_file = path_of(options.get("api_key_file"))
-        self._key, headers = secrets_of(self._job, key_file, simulate=self._simulate)
+        self._key, headers = secrets_of(self._job.gateway, key_file, simulate=self._simulate)
         self._settings = msgspec.structs.replace(settings_of(self._job, options), headers=headers)
         if retry is not None:
             find_run(self._settings.run_dir)

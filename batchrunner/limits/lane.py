@@ -47,7 +47,7 @@ class Limits:
 
 
 class Lane:
-    """Decides when the next try may be sent. Leases out are the requests in flight, some written `late_seconds` late."""
+    """Decides when the next try may be sent. Leases out are requests in flight, some written `late_seconds` late."""
 
     def __init__(self, limits: Limits, *, now: float, late_seconds: float = 0.0) -> None:
         self.limits = limits

@@ -2,7 +2,7 @@
 
 import sys
 
-from tests.benchmarks import lag, limiter, main_job, million, sockets, speed
+from tests.benchmarks import lag, limiter, main_job, million, sockets, speed, workers
 
 BENCHMARKS = {
     "main_job": main_job.main,
@@ -11,6 +11,7 @@ BENCHMARKS = {
     "lag": lag.main,
     "limiter": limiter.main,
     "sockets": sockets.main,
+    "workers": workers.main,
 }
 
 

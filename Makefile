@@ -4,6 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 JOB    ?= sample_jobs/quickstart.toml
+ENGINE ?= local
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test quick crash check bench picture lock clean
@@ -31,8 +32,8 @@ test: $(READY) ## every test
 quick: $(READY) ## the tests that take seconds
 	$(BIN)/python -m pytest -n 4 --dist worksteal -m 'not slow'
 
-crash: $(READY) ## kill -9 in every phase of a run; prints the tally (SEED=... for one)
-	PYTHONPATH=tests $(BIN)/python -m crash $(SEED)
+crash: $(READY) ## kill -9 in every phase of a run; prints the tally (SEED=... for one, ENGINE=ray)
+	PYTHONPATH=tests $(BIN)/python -m crash $(ENGINE) $(SEED)
 
 check: $(READY) ## lint, format, types, the imports between the rooms, and the lock
 	$(BIN)/ruff check .

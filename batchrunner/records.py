@@ -35,6 +35,7 @@ class Kind(StrEnum):
     UNAVAILABLE = "unavailable"  # no capacity: 502, 503, 504, 529
     UNREACHABLE = "unreachable"  # no connection: refused, no such host, TLS
     RESET = "reset"  # the connection broke after the request was written: maybe paid
+    WORKER_LOST = "worker_lost"  # the worker died that had been handed the request: maybe paid
     REFUSED = "refused"  # 401, 403, 404: the key or the model
     BILLING = "billing"  # 402 and its kin: the account has no money
     REDIRECTED = "redirected"  # 3xx: redirects are never followed

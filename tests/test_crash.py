@@ -29,3 +29,12 @@ def test_kills_lose_no_row_and_double_none_and_cost_only_what_was_in_flight(seed
     assert (story.lost, story.doubled) == (0, 0)
     assert [story.hits(phase) for phase in Phase] == [story.scenario.phases.count(phase) for phase in Phase]
     assert story.asked_twice <= story.in_doubt
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_kills_of_a_run_whose_workers_send_cost_no_more(tmp_path: Path) -> None:
+    story = play(SEEDS[0], tmp_path, "ray")
+    assert story.complaints == ()
+    assert (story.lost, story.doubled) == (0, 0)
+    assert story.asked_twice <= story.in_doubt

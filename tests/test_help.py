@@ -24,7 +24,7 @@ from batchrunner.job.words import OPTIONS_ONLY
 
 COMMANDS = ["run", "plan", "status", "report", "view", "export", "retry", "probe", "init", "simulate"]
 COMMANDS += ["limits show", "limits reset"]
-HEAVY = {"aiohttp", "httpx", "pyarrow", "pygal", "jinja2", "tenacity", "redis"}
+HEAVY = {"aiohttp", "httpx", "pyarrow", "pygal", "jinja2", "tenacity", "redis", "ray"}
 BATCHRUNNER_SCRIPT = Path(sys.executable).parent / "batchrunner"
 ON_PATH = os.environ | {"PATH": f"{BATCHRUNNER_SCRIPT.parent}:{os.environ['PATH']}"}
 DEFAULTS = {

@@ -9,9 +9,9 @@ import pytest
 from batchrunner.limits.estimate import Estimate
 from batchrunner.limits.hints import Refusal
 from batchrunner.limits.in_flight import Lease
-from batchrunner.limits.lane import Lane, Limits
+from batchrunner.limits.lane import STALE_SECONDS, Lane, Limits
 from batchrunner.limits.pace import START
-from batchrunner.limits.window import Limit
+from batchrunner.limits.window import GUARD_SECONDS, Limit
 from batchrunner.records import Kind
 
 FREE = Limits(concurrency=100)
@@ -303,3 +303,12 @@ def test_a_try_larger_than_a_limit_that_was_only_found_has_a_whole_window_to_its
     lane.take(large, now)
     assert now < 60
     assert now + 60 < lane.ready_at(Estimate(10.0), now) < now + 100
+
+
+def test_tries_that_are_written_late_are_fresh_for_longer_and_weigh_for_longer() -> None:
+    lane = Lane(minute(requests=100), now=0.0, late_seconds=0.1)
+    lease = lane.take(ONE, 0.0)
+    assert lane.fresh_for(lease, 0.05) == pytest.approx(STALE_SECONDS + 0.1 - 0.05)
+    assert [window.limit.span for window in lane.force.limited] == [pytest.approx(60 + GUARD_SECONDS + 0.1)]
+    lane.leased_until = 0.06  # what the book has promised holds no longer
+    assert lane.fresh_for(lease, 0.05) == pytest.approx(0.01)

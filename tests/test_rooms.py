@@ -71,16 +71,22 @@ def test_every_file_stands_in_a_room_of_the_picture() -> None:
     assert rooms == {*FLOOR, BESIDE}
 
 
+def files_that_import(package: str) -> set[Path]:
+    """The files that import it."""
+    modules = ((path, modules_of(path)) for path in HOUSE.rglob("*.py"))
+    return {path for path, names in modules if package in {name.split(".")[0] for name in names}}
+
+
 def rooms_that_import(package: str) -> set[str]:
     """The rooms with a file that imports it."""
-    modules = ((path, modules_of(path)) for path in HOUSE.rglob("*.py"))
-    return {room_of(path) for path, names in modules if package in {name.split(".")[0] for name in names}}
+    return {room_of(path) for path in files_that_import(package)}
 
 
 def test_only_the_transport_knows_the_wire_and_only_servers_aiohttp() -> None:
     assert rooms_that_import("httptools") == rooms_that_import("yarl") == {"transport"}
     assert rooms_that_import("aiohttp") == {"simulator", "viewer"}
     assert rooms_that_import("pygal") == {"report"}
+    assert {path.name for path in files_that_import("ray")} == {"ray.py", "ray_cluster.py"}
 
 
 def test_one_file_knows_redis() -> None:

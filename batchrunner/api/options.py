@@ -22,7 +22,7 @@ from batchrunner.limits.redis_place import VARIABLE, RedisPlace
 from batchrunner.runner.books import place_of
 from batchrunner.runner.hooks import Accept, Hooks, MakeRequest
 from batchrunner.runner.prompting import prompt_of
-from batchrunner.runner.settings import Settings
+from batchrunner.runner.settings import Engine, Settings
 from batchrunner.runner.simulated import SIMULATED_MODEL
 from batchrunner.runner.state import state_home
 from batchrunner.runner.stopping import MaxFailed
@@ -85,6 +85,9 @@ class Options(TypedDict, total=False):
     resume: Literal["auto", "never", "must"]
     on_drift: Literal["stop", "rerun-changed", "keep"]
     simulate: bool
+    engine: Engine
+    workers: int
+    ray_address: str
     request: MakeRequest
     accept: Accept
 
@@ -105,7 +108,7 @@ _SETTINGS = {
     "grace": "grace_seconds",
     "wait_lock": "wait_lock_seconds",
     **{name: name for name in ("part_rows", "overwrite", "allow_insecure_http", "limit", "resume", "on_drift")},
-    **{name: name for name in ("output_format", "raw")},
+    **{name: name for name in ("output_format", "raw", "engine", "workers", "ray_address", "simulate")},
 }
 
 
@@ -173,6 +176,7 @@ def settings_of(job: Job, options: Options) -> Settings:
         state_dir=run_dir / "simulated" if simulate else state_dir,
         shared=None if simulate else _shared(job, options),
         ca_bundle=path_of(options.get("ca_bundle")),
+        key_file=path_of(options.get("api_key_file")),
         identity_url="simulated" if simulate else None,
         on_daily_limit=job.run.on_daily_limit or "park",
         sample=_sample(options),

@@ -51,7 +51,7 @@ class Work:
         self._job = job_of(job, options)
         check_open_files(self._job.limits)
         key_file = path_of(options.get("api_key_file"))
-        self._key, headers = secrets_of(self._job, key_file, simulate=self._simulate)
+        self._key, headers = secrets_of(self._job.gateway, key_file, simulate=self._simulate)
         self._settings = msgspec.structs.replace(settings_of(self._job, options), headers=headers)
         for words in cautions(self._job, key_file, simulate=self._simulate):
             self._settings.hooks.warn(words)

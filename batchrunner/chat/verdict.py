@@ -51,6 +51,7 @@ TABLE: dict[Kind, Verdict] = {
     Kind.UNAVAILABLE: Verdict.UNAVAILABLE,
     Kind.UNREACHABLE: Verdict.UNAVAILABLE,
     Kind.RESET: Verdict.UNAVAILABLE,
+    Kind.WORKER_LOST: Verdict.AGAIN,
     Kind.REFUSED: Verdict.REFUSED,
     Kind.BILLING: Verdict.STOP,
     Kind.REDIRECTED: Verdict.STOP,

@@ -131,13 +131,15 @@ def task_of(named: str, chosen: dict[str, Any], arguments: Iterable[str]) -> Tas
     job, settings = asked_of(named, chosen)
     if settings.to_stdout and chosen["as_json"]:
         raise UsageError("--json and --output - both want stdout: leave out one of them.")
-    key, headers = secrets_of(job, chosen["api_key_file"], simulate=chosen["simulate"])
+    key, headers = secrets_of(job.gateway, chosen["api_key_file"], simulate=chosen["simulate"])
     alone = len(chosen["jobs"]) == 1
     warn = partial(_warn, "batchrunner" if alone else safe_text(named))
     hooks = Hooks() if chosen["quiet"] else Hooks(warn=warn)
     for words in cautions(job, chosen["api_key_file"], simulate=chosen["simulate"]):
         hooks.warn(words)
-    settings = msgspec.structs.replace(settings, arguments=tuple(arguments), headers=headers, hooks=hooks)
+    settings = msgspec.structs.replace(
+        settings, arguments=tuple(arguments), headers=headers, hooks=hooks, key_file=chosen["api_key_file"]
+    )
     return Task(job=job, settings=settings, key=key)
 
 
@@ -225,6 +227,10 @@ def _settings(job: Job, chosen: dict[str, Any], *, simulate: bool) -> Settings:
         max_failed=chosen["max_failed"],
         grace_seconds=chosen["grace"],
         wait_lock_seconds=chosen["wait_lock"],
+        engine=chosen["engine"],
+        workers=chosen["workers"],
+        ray_address=chosen["ray_address"],
+        simulate=simulate,
     )
 
 

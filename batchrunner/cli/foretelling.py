@@ -89,6 +89,6 @@ def _readable(job: Job, settings: Settings, *, quiet: bool) -> Iterator[Job]:
 def _key(job: Job, chosen: dict[str, Any]) -> str | None:
     """The key, by whose hash the book knows the lane; None where there is none."""
     try:
-        return secrets_of(job, chosen["api_key_file"], simulate=chosen["simulate"])[0].reveal()
+        return secrets_of(job.gateway, chosen["api_key_file"], simulate=chosen["simulate"])[0].reveal()
     except NoKeyError:
         return None

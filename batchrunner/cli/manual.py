@@ -27,6 +27,7 @@ HEADINGS: dict[str, tuple[str, ...]] = {
         *("--attempts", "--timeout", "--max-outage", "--max-failed", "--grace", "--until", "--max-duration"),
         *("--budget-cost", "--budget-tokens"),
     ),
+    "Where requests are sent from": ("--engine", "--workers", "--ray-address"),
     "Going on": ("--resume", "--on-drift", "--wait-lock", "--run-dir", "--state-dir"),
     "What is shown": ("--progress", "--quiet", "--verbose", "--json", "--log-format", "--log-file", "--help"),
 }

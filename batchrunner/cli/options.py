@@ -132,6 +132,13 @@ _OPTIONS: tuple[Callable[[Command], Command], ...] = (
     click.option(
         "--wait-lock", type=Seconds(), default="0", metavar="SECONDS", help="For another run of this output to end [0]"
     ),
+    click.option(
+        "--engine", type=click.Choice(["local", "ray"]), default="local", help="Where requests are sent from [local]"
+    ),
+    click.option(
+        "--workers", type=click.IntRange(min=1), default=2, metavar="N", help="Processes of Ray that send [2]"
+    ),
+    click.option("--ray-address", metavar="HOST:PORT|auto", help="A Ray cluster that is there [one of its own]"),
     *_SHOWN,
     click.option(
         "--simulate", is_flag=True, help="Talk to a simulated gateway with the job's limits: no key, no cost."

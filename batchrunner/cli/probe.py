@@ -101,7 +101,7 @@ def _probe(named: str | None, chosen: dict[str, Any]) -> "list[Probed]":
     job = _job(named, chosen)
     nobody = simulate and named is None and chosen["model"] is None
     models = [chosen["model"]] if chosen["model"] else [SIMULATED_MODEL] if nobody else models_of(job)
-    key, headers = secrets_of(job, chosen["api_key_file"], simulate=simulate)
+    key, headers = secrets_of(job.gateway, chosen["api_key_file"], simulate=simulate)
     for words in cautions(job, chosen["api_key_file"], simulate=simulate):
         _tell(f"warning: {words}")
     with ExitStack() as stack:

@@ -8,6 +8,7 @@ import msgspec
 
 from batchrunner.folder.about import About, about_known_run, last_ending
 from batchrunner.folder.live_file import last_picture
+from batchrunner.records import Kind
 from batchrunner.report.live import Live
 from batchrunner.report.summary import Units, usage_of
 from batchrunner.store.heeding import Heed, heed_nobody
@@ -85,6 +86,8 @@ def status_of(run_dir: Path, store: Reader, holder_before: str | None) -> Status
     marked = marked_units(run_dir / "marks")
     rates = _rates(store, about) if holder else None
     live = _picture(run_dir, about)
+    failed_tries = store.failed_tries()
+    lost = failed_tries.get(Kind.WORKER_LOST, 0)
     return Status(
         run_dir=str(run_dir),
         output=about.output,
@@ -94,9 +97,9 @@ def status_of(run_dir: Path, store: Reader, holder_before: str | None) -> Status
         units=Units(total=about.units, ok=counted.ok, failed=failed, pending=pending),
         failed_by_kind=counted.failed,
         in_flight=len(marked) if holder else 0,
-        in_doubt=int(store.fact("in_doubt") or 0) + (0 if holder else store.pending_of(marked)),
+        in_doubt=int(store.fact("in_doubt") or 0) + (0 if holder else store.pending_of(marked)) + lost,
         tries=sums.tries,
-        failed_tries_by_kind=store.failed_tries(),
+        failed_tries_by_kind=failed_tries,
         usage=usage_of(sums),
         cost=sums.cost,
         tries_without_cost=sums.tries_without_cost,

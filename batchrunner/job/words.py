@@ -27,7 +27,7 @@ _PLACES = frozenset(
 )
 _SHOWN = frozenset(("progress", "log_format", "log_file", "quiet", "verbose", "json"))
 _GOING_ON = frozenset(("wait_lock", "now", "max_outage", "max_failed", "grace", "limit", "resume", "on_drift"))
-OPTIONS_ONLY = _PLACES | _GOING_ON | _SHOWN | {"output_format", "raw", "simulate"}
+OPTIONS_ONLY = _PLACES | _GOING_ON | _SHOWN | {"output_format", "raw", "simulate", "engine", "workers", "ray_address"}
 _EXPECTED = {
     "int": "a whole number",
     "float": "a number",

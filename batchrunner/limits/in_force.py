@@ -23,7 +23,8 @@ _FOREVER = float("inf")
 class InForce:
     """The windows of a lane. `windows` holds all that are logged, `limited` those that have an amount."""
 
-    def __init__(self, declared: Iterable[Limit], *, now: float) -> None:
+    def __init__(self, declared: Iterable[Limit], *, now: float, late_seconds: float = 0.0) -> None:
+        self._late_seconds = late_seconds
         self.finder = Finder({limit.key: limit.amount for limit in declared})
         self.windows: dict[Key, Window] = {}
         self.limited: list[Window] = []
@@ -153,6 +154,7 @@ class InForce:
 
     def _set(self, key: Key, amount: float, now: float) -> None:
         guard = GUARD_SECONDS if self.is_declared(key) or amount >= UNLIMITED else FOUND_GUARD_SECONDS
+        guard += self._late_seconds
         limit = Limit(dimension=key[0], amount=amount, window_seconds=key[1], guard_seconds=guard)
         window = self.windows.get(key)
         if window is not None:

@@ -47,14 +47,15 @@ class Limits:
 
 
 class Lane:
-    """Decides when the next try may be sent. Leases out are the requests in flight."""
+    """Decides when the next try may be sent. Leases out are requests in flight, some written `late_seconds` late."""
 
-    def __init__(self, limits: Limits, *, now: float) -> None:
+    def __init__(self, limits: Limits, *, now: float, late_seconds: float = 0.0) -> None:
         self.limits = limits
+        self._stale_seconds = STALE_SECONDS + late_seconds
         self.pause = Pause()
         self.pace = Pace(given=limits.concurrency, most=limits.most_concurrency)
         self.day = Day(limits.requests_per_day, limits.tokens_per_day)
-        self.force = InForce(limits.windows, now=now)
+        self.force = InForce(limits.windows, now=now, late_seconds=late_seconds)
         self.sums = Sums()
         self.most_tokens = limits.most_tokens
         self.leased_until = FOREVER
@@ -140,16 +141,12 @@ class Lane:
         self._mean_tokens = self._mean_tokens or estimate.likely or tokens
         self.force.finder.passed(1.0, tokens)
         self.head = None
-        sums = self.sums
-        sums.first_at = now if sums.first_at is None else sums.first_at
-        sums.last_at = now
-        sums.requests += 1
-        sums.tokens += tokens
+        self.sums.took(tokens, now)
         return lease
 
-    def is_stale(self, lease: Lease, now: float) -> bool:
-        """Whether too much time has passed since the lease was taken: its try would arrive where it was not counted."""
-        return now - lease.taken_at > STALE_SECONDS or now > self.leased_until
+    def fresh_for(self, lease: Lease, now: float) -> float:
+        """Seconds in which its try may still be written; later it would arrive where it was not counted."""
+        return min(lease.taken_at + self._stale_seconds, self.leased_until) - now
 
     def cancel(self, lease: Lease) -> None:
         """Nothing was sent on this lease: it is as if it had never been taken."""

@@ -59,13 +59,14 @@ class Limiter:
         self._count_full(waits=True)
         return await self._admit_in_turn(estimate)
 
-    def may_write(self, lease: Lease) -> bool:
-        """Asked immediately before the request is written: whether the lease is fresh. A stale one was cancelled."""
-        fresh = not self.lane.is_stale(lease, self.clock())
-        if not fresh:
-            self.lane.cancel(lease)
-            self.wake()
-        return fresh
+    def time_left(self, lease: Lease) -> float:
+        """Asked immediately before the request is written: seconds for which the lease is fresh."""
+        return self.lane.fresh_for(lease, self.clock())
+
+    def give_back(self, lease: Lease) -> None:
+        """Nothing was written with this lease, and nothing will be."""
+        self.lane.cancel(lease)
+        self.wake()
 
     def wake(self) -> None:
         """The lane has changed: let the head of the line ask it again."""

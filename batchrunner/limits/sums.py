@@ -16,3 +16,10 @@ class Sums:
     reserved: float = 0.0
     counted: float = 0.0
     bound: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+    def took(self, tokens: float, now: float) -> None:
+        """One more was taken."""
+        self.first_at = now if self.first_at is None else self.first_at
+        self.last_at = now
+        self.requests += 1
+        self.tokens += tokens

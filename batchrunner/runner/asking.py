@@ -28,7 +28,7 @@ from batchrunner.runner.purse import Purse
 from batchrunner.runner.sending import send_admitted
 from batchrunner.store.marks import Marks
 from batchrunner.store.rows import Entry
-from batchrunner.transport.http import HttpTransport
+from batchrunner.transport.transport import Transport
 
 _ASIDE_SECONDS = 0.5
 LOOK_AGAIN_SECONDS = 1800.0  # whether a quota that seems gone is: others may have used it
@@ -65,7 +65,7 @@ class Asker:
         self,
         opened: OpenLane,
         *,
-        transport: HttpTransport,
+        transport: Transport,
         marks: Marks,
         patience: Patience,
         record: Record,

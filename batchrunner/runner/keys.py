@@ -3,23 +3,23 @@
 from pathlib import Path
 
 from batchrunner.errors import NoKeyError
-from batchrunner.job.schema import KEY_VARIABLES, FromEnvironment, Job
+from batchrunner.job.schema import KEY_VARIABLES, FromEnvironment, Gateway
 from batchrunner.transport.secret import Secret, key_from_environment, key_from_file
 
 
-def secrets_of(job: Job, key_file: Path | None, *, simulate: bool) -> tuple[Secret, dict[str, str | Secret]]:
-    """The key and the job's extra headers; a simulated gateway needs neither."""
+def secrets_of(gateway: Gateway, key_file: Path | None, *, simulate: bool) -> tuple[Secret, dict[str, str | Secret]]:
+    """The key and the extra headers; a simulated gateway needs neither."""
     if simulate:
         return Secret("no-key-for-a-simulated-gateway"), {}  # no word that a reply may hold: it would be redacted
-    headers = _headers_of(job)
-    return _key_of(job, key_file), headers
+    headers = _headers_of(gateway)
+    return _key_of(gateway, key_file), headers
 
 
-def _key_of(job: Job, path: Path | None) -> Secret:
+def _key_of(gateway: Gateway, path: Path | None) -> Secret:
     """The key in this file, or in the environment. NoKeyError where there is none."""
     if path is not None:
         return key_from_file(path)
-    named = job.gateway.api_key_env
+    named = gateway.api_key_env
     key = key_from_environment(KEY_VARIABLES if named is None else (named,))
     if key is None:
         variables = " or ".join(KEY_VARIABLES) if named is None else "the variable that --api-key-env names"
@@ -29,10 +29,10 @@ def _key_of(job: Job, path: Path | None) -> Secret:
     return key
 
 
-def _headers_of(job: Job) -> dict[str, str | Secret]:
+def _headers_of(gateway: Gateway) -> dict[str, str | Secret]:
     """What stands in the environment is read."""
     headers: dict[str, str | Secret] = {}
-    for name, value in job.gateway.headers.items():
+    for name, value in gateway.headers.items():
         headers[name] = _from_environment(name, value.env) if isinstance(value, FromEnvironment) else value
     return headers
 

@@ -54,6 +54,7 @@ class LaneOpener:
         account: str,
         ignore_resume_at: bool = False,
         patience_seconds: float = FOREVER,
+        late_seconds: float = 0.0,
     ) -> None:
         self._book = book
         self._limits = limits
@@ -61,6 +62,7 @@ class LaneOpener:
         self._account = account
         self._ignore_resume_at = ignore_resume_at
         self._patience_seconds = patience_seconds
+        self._late_seconds = late_seconds
         self._me = f"{os.getpid()} {secrets.token_hex(8)}"
         self._clock = GatewayClock()
         self._writing = anyio.Lock()
@@ -73,7 +75,7 @@ class LaneOpener:
     def open(self, model: str, keepers: TaskGroup) -> OpenLane:
         """The lane of a model; it admits nothing before its seat stands in the book."""
         table = self._limits.for_model(model)
-        lane = Lane(declared(table), now=time.monotonic())
+        lane = Lane(declared(table), now=time.monotonic(), late_seconds=self._late_seconds)
         lane.leased_until = -FOREVER
         name = self._book.lane_name(self._base_url, self._account, self.lane_of(model))
         seat = Seat(lane, reset=Reset(*table.reset), clock=self._clock)

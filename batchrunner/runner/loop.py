@@ -37,7 +37,7 @@ from batchrunner.store.bitmap import Bitmap
 from batchrunner.store.database import Store
 from batchrunner.store.marks import Marks
 from batchrunner.store.rows import Entry, ended_unit
-from batchrunner.transport.http import HttpTransport
+from batchrunner.transport.transport import Transport
 
 
 @dataclass(slots=True, kw_only=True)
@@ -54,7 +54,7 @@ class Parts:
 
     store: Store
     marks: Marks
-    transport: HttpTransport
+    transport: Transport
     arms: Sequence[RequestSettings]
     patience: Patience
     lane_of: Callable[[str], str]

@@ -8,7 +8,7 @@ from batchrunner.limits.limiter import Limiter
 from batchrunner.records import Broken, Failure, HttpReply, Request
 from batchrunner.runner.learning import Learning
 from batchrunner.runner.outcome import Came, read, with_body
-from batchrunner.transport.http import HttpTransport
+from batchrunner.transport.transport import Transport
 
 
 async def send_admitted(
@@ -17,20 +17,21 @@ async def send_admitted(
     *,
     limiter: Limiter,
     learning: Learning,
-    transport: HttpTransport,
+    transport: Transport,
     price: ModelPrices | None = None,
 ) -> tuple[Came, HttpReply | Broken | Failure] | None:
     """What one try brought, understood and as it came; the lane has taken in what it says of tokens and latency.
 
-    None where nothing was sent: the connection was so long in coming that the lease had to be given up.
+    None where nothing was sent: the connection was so long in coming that the lease had to be given back.
     """
     sent_at = time.time()
     try:
-        brought = await transport.send(request, may_write=lambda: limiter.may_write(lease))
+        brought = await transport.send(request, time_left=lambda: limiter.time_left(lease))
     except BaseException:
         limiter.lane.over(lease, counted=None)
         raise
     if brought is None:
+        limiter.give_back(lease)
         return None
     now = limiter.clock()
     came = read(brought, sent_at=sent_at, latency_s=now - lease.taken_at, check=request.check, price=price)

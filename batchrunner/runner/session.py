@@ -10,7 +10,6 @@ import anyio
 import msgspec
 from anyio import to_thread
 
-from batchrunner.chat.stream import Fold
 from batchrunner.errors import InputError, UsageError
 from batchrunner.folder.about import About, Ended, about_run, remember_about
 from batchrunner.folder.columns import settle_columns
@@ -19,6 +18,7 @@ from batchrunner.folder.live_file import keep_picture
 from batchrunner.folder.past import remember_asking, remember_ended
 from batchrunner.folder.publishing import GivenUpError, PartedOutput
 from batchrunner.job.schema import Job, is_url
+from batchrunner.records import Kind
 from batchrunner.report.bounds import LaneUse
 from batchrunner.report.summary import ThisRun, Variant, this_run, variant_of
 from batchrunner.report.tally import Tally
@@ -28,6 +28,7 @@ from batchrunner.runner.conducting import Watch, conduct
 from batchrunner.runner.course import Course
 from batchrunner.runner.deadline import Deadline, deadline_of
 from batchrunner.runner.declared import amounts_declared
+from batchrunner.runner.engine import check_engine, late_seconds, sending
 from batchrunner.runner.finishing import check_beside, check_format, write_run
 from batchrunner.runner.gauge import Gauge
 from batchrunner.runner.going_on import RunFolder, scanned_before
@@ -45,9 +46,9 @@ from batchrunner.store.bitmap import Bitmap
 from batchrunner.store.database import Totals
 from batchrunner.store.mounts import check_place
 from batchrunner.store.room import check_room, no_room
-from batchrunner.transport.http import HttpTransport, check_base_url
+from batchrunner.transport.http import check_base_url
 from batchrunner.transport.secret import Secret
-from batchrunner.transport.streaming import StreamingTransport
+from batchrunner.transport.transport import Transport
 
 WAITING_FOR_COMMIT = 1024  # where nobody said how many may be in flight
 
@@ -120,6 +121,7 @@ async def _run(job: Job, settings: Settings, key: Secret, course: Course) -> Res
 def check_job(job: Job, settings: Settings) -> None:
     """UsageError for what can be told before the input is read. Nothing is made."""
     check_base_url(job.gateway.base_url, allow_insecure_http=settings.allow_insecure_http)
+    check_engine(settings)
     in_parts = job.output_is_folder
     if settings.part_rows is not None and not in_parts:
         raise UsageError("--part-rows is for an output in parts: a folder, named with / at its end.")
@@ -176,7 +178,7 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
             ending=ending,
             total=self.prepared.asked,
             totals=totals,
-            in_doubt=folder.in_doubt,
+            in_doubt=folder.in_doubt + totals.failures.get(Kind.WORKER_LOST, 0),
             this_run=did,
             variants=await to_thread.run_sync(self._variants),
         )
@@ -226,18 +228,10 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
                 account=gateway.account or key.reveal(),
                 ignore_resume_at=self.settings.ignore_resume_at,
                 patience_seconds=self.settings.max_outage_seconds,
-            )
-            transport_class = partial(StreamingTransport, new_fold=Fold) if self.job.request.stream else HttpTransport
-            transport = transport_class(
-                gateway.base_url,
-                key=key,
-                auth_scheme=gateway.auth_scheme,
-                timeout_seconds=self.job.retry.timeout,
-                ca_bundle=self.settings.ca_bundle,
-                more_headers=self.settings.headers,
+                late_seconds=late_seconds(self.settings),
             )
             with closing(lanes):
-                async with transport:
+                async with sending(self.job, self.settings, key) as transport:
                     loop = Loop(self._parts(transport, lanes, done, purse))
                     ending = await self.deadline.around(loop, self._watched(loop, ended))
                     return loop.tally, lanes.uses(), ending
@@ -252,7 +246,7 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
             beside.cancel_scope.cancel()
         return ending
 
-    def _parts(self, transport: HttpTransport, lanes: LaneOpener, done: Bitmap, purse: Purse) -> Parts:
+    def _parts(self, transport: Transport, lanes: LaneOpener, done: Bitmap, purse: Purse) -> Parts:
         concurrency = self.job.limits.concurrency
         return Parts(
             store=self.folder.store,

@@ -15,14 +15,18 @@ from batchrunner.runner.stopping import MaxFailed
 from batchrunner.sink import OutputFormat
 from batchrunner.transport.secret import Secret
 
+Engine = Literal["local", "ray"]
+
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """`identity_url` stands for the base URL where that changes from run to run;
     `shared`: where the book of limits is, if it is not this machine's, in the state folder;
     `arguments` are remembered, for others to go on with; failed units that meet every condition of `retry` are asked
     again, none where it is None; `spool` is the input where that came from standard input, to be kept in the run
-    folder; `headers` go with every try; `hooks` are of the program that runs the job; `raw`: outcomes have the
-    gateway's bodies; `output_format`: the shape of the output's lines; `to_stdout`: these go to standard output."""
+    folder; `headers` go with every try; `engine`: where tries are sent from, if of Ray, by how many `workers`, which
+    read the key themselves, from `key_file` or the environment, unless the gateway is simulated (`simulate`); `hooks`
+    are of the program that runs the job; `raw`: outcomes have the gateway's bodies; `output_format`: the shape of the
+    output's lines; `to_stdout`: these go to standard output."""
 
     run_dir: Path
     state_dir: Path
@@ -50,6 +54,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     spool: Path | None = None
     headers: dict[str, str | Secret] = {}
     hooks: Hooks = Hooks()
+    engine: Engine = "local"
+    workers: int = 2
+    ray_address: str | None = None
+    key_file: Path | None = None
+    simulate: bool = False
 
     @property
     def replaces(self) -> bool:

@@ -12,11 +12,12 @@ from typing import Self
 from yarl import URL
 
 from batchrunner.errors import UsageError
-from batchrunner.records import Broken, Failure, HttpReply, Request
+from batchrunner.records import Failure, HttpReply, Request
 from batchrunner.transport.connection import WireError
 from batchrunner.transport.dialing import LOOPBACK, proxy_for
-from batchrunner.transport.pool import MayWrite, NotWrittenError, Pool, always
+from batchrunner.transport.pool import NotWrittenError, Pool
 from batchrunner.transport.secret import Secret
+from batchrunner.transport.transport import Brought, TimeLeft, always
 
 LONGEST_MESSAGE = 500
 LARGEST_REFUSAL = 2**16
@@ -60,13 +61,13 @@ class HttpTransport:
     ) -> None:
         self._pool.close()
 
-    async def send(self, request: Request, *, may_write: MayWrite = always) -> HttpReply | Broken | Failure | None:
+    async def send(self, request: Request, *, time_left: TimeLeft = always) -> Brought | None:
         """One try, once. What the network or the gateway does wrong is a Failure, never an exception.
 
-        `may_write` is asked when the connection stands, immediately before the first byte; None where it says no.
+        `time_left` is asked when the connection stands, immediately before the first byte; None where there is none.
         """
         try:
-            status, headers, content = await self._pool.post(request.body, may_write)
+            status, headers, content = await self._pool.post(request.body, time_left)
         except NotWrittenError:
             return None
         except WireError as error:

@@ -11,7 +11,8 @@ import msgspec
 from batchrunner.records import HttpReply
 from batchrunner.transport.connection import Connection, WireReply
 from batchrunner.transport.http import HttpTransport
-from batchrunner.transport.pool import MayWrite, Pool
+from batchrunner.transport.pool import Pool
+from batchrunner.transport.transport import TimeLeft
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,10 +60,10 @@ class ObservedPool(Pool):
     _connection_class = ObservedConnection
     seen = Seen()
 
-    async def post(self, content: bytes, may_write: MayWrite) -> WireReply:
+    async def post(self, content: bytes, time_left: TimeLeft) -> WireReply:
         """As its parent's."""
         self.seen, began = Seen(), time.monotonic()
-        connection = await self._ready(may_write)
+        connection = await self._ready(time_left)
         assert isinstance(connection, ObservedConnection)  # noqa: S101 - this pool has no others
         connect_s = None if connection.written_at else round(time.monotonic() - began, 4)
         tls = connection.tls()

@@ -6,25 +6,19 @@ A request is written once: whether a broken connection's may have been taken is 
 import ssl
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from yarl import URL
 
 from batchrunner.transport.connection import Connection, WireReply
 from batchrunner.transport.dialing import Dialer
+from batchrunner.transport.transport import TimeLeft
 
 _KEEPALIVE_SECONDS = 30.0
 
-MayWrite = Callable[[], bool]
-
 
 class NotWrittenError(Exception):
-    """Nothing was written: the answer was no."""
-
-
-def always() -> bool:
-    """For a request that nobody limits."""
-    return True
+    """Nothing was written: there was no time left."""
 
 
 class Pool:
@@ -43,10 +37,10 @@ class Pool:
         self._idle: deque[Connection] = deque()
         self._open: set[Connection] = set()
 
-    async def post(self, content: bytes, may_write: MayWrite) -> WireReply:
-        """POST the content. Raises WireError, or NotWrittenError where `may_write` says no, asked when the
+    async def post(self, content: bytes, time_left: TimeLeft) -> WireReply:
+        """POST the content. Raises WireError, or NotWrittenError where there is no `time_left` when the
         connection stands."""
-        connection = await self._ready(may_write)
+        connection = await self._ready(time_left)
         try:
             return await connection.exchange(self._whole(content), timeout_seconds=self._timeout_seconds)
         finally:
@@ -57,10 +51,10 @@ class Pool:
         for connection in list(self._open):
             connection.close()
 
-    async def _ready(self, may_write: MayWrite) -> Connection:
-        """A connection that stands, and may be written to now."""
+    async def _ready(self, time_left: TimeLeft) -> Connection:
+        """A connection that stands, with time left to write to it."""
         connection = self._take() or await self._dialed()
-        if not may_write():
+        if time_left() <= 0:
             self._put_back(connection)
             raise NotWrittenError
         return connection

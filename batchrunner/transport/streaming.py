@@ -8,8 +8,9 @@ import msgspec
 from batchrunner.records import Broken, Failure, HttpReply, Request
 from batchrunner.transport.connection import WireError
 from batchrunner.transport.http import HttpTransport
-from batchrunner.transport.pool import MayWrite, NotWrittenError, Pool, always
+from batchrunner.transport.pool import NotWrittenError, Pool
 from batchrunner.transport.streamed import Folding, Streamed, StreamingConnection
+from batchrunner.transport.transport import Brought, TimeLeft, always
 
 
 class StreamingPool(Pool):
@@ -17,9 +18,9 @@ class StreamingPool(Pool):
 
     _connection_class = StreamingConnection
 
-    async def stream(self, content: bytes, may_write: MayWrite, fold: Folding) -> Streamed:
+    async def stream(self, content: bytes, time_left: TimeLeft, fold: Folding) -> Streamed:
         """POST the content and fold what comes; raises as `post` does."""
-        connection = await self._ready(may_write)
+        connection = await self._ready(time_left)
         assert isinstance(connection, StreamingConnection)  # noqa: S101 - this pool has no others
         try:
             return await connection.stream(self._whole(content), fold, silence_seconds=self._timeout_seconds)
@@ -37,11 +38,11 @@ class StreamingTransport(HttpTransport):
         super().__init__(base_url, **others)
         self._new_fold = new_fold
 
-    async def send(self, request: Request, *, may_write: MayWrite = always) -> HttpReply | Broken | Failure | None:
+    async def send(self, request: Request, *, time_left: TimeLeft = always) -> Brought | None:
         """As its parent's."""
         fold = self._new_fold()
         try:
-            streamed = await self._pool.stream(request.body, may_write, fold)
+            streamed = await self._pool.stream(request.body, time_left, fold)
         except NotWrittenError:
             return None
         except WireError as error:
@@ -52,7 +53,7 @@ class StreamingTransport(HttpTransport):
         came = fold.came_of(status, headers, None if broke is None else self._failure(broke))
         return self._kept(came, first_token_s)
 
-    def _kept(self, came: HttpReply | Broken | Failure, first_token_s: float | None) -> HttpReply | Broken | Failure:
+    def _kept(self, came: Brought, first_token_s: float | None) -> Brought:
         """What came of a stream, as safe to keep as any other reply."""
         match came:
             case HttpReply(status=status) if 200 <= status < 300:  # noqa: PLR2004

@@ -2,7 +2,7 @@
 
 import sys
 
-from tests.benchmarks import lag, limiter, main_job, million, shared, sockets, speed
+from tests.benchmarks import lag, limiter, main_job, million, shared, sockets, speed, workers
 
 BENCHMARKS = {
     "main_job": main_job.main,
@@ -12,6 +12,7 @@ BENCHMARKS = {
     "limiter": limiter.main,
     "sockets": sockets.main,
     "shared": shared.main,
+    "workers": workers.main,
 }
 
 

@@ -1,4 +1,4 @@
-"""`python -m crash [SEED ...]`: play the scenarios of these seeds, or of all, and print the tally."""
+"""`python -m crash ENGINE [SEED ...]`: play the scenarios of these seeds, or of all, and print the tally."""
 
 import sys
 import tempfile
@@ -18,14 +18,14 @@ _COLUMNS = (
 _SHOWN = 6
 
 
-def main(seeds: Iterable[int]) -> int:
+def main(engine: str, seeds: Iterable[int]) -> int:
     """Print a line for each scenario and the sums; how many did not go as promised."""
-    click.echo(f"kill -9 in every phase; a seed is replayed by: make crash SEED=7\n{_COLUMNS}")
+    click.echo(f"kill -9 in every phase; a seed is replayed by: make crash ENGINE={engine} SEED=7\n{_COLUMNS}")
     stories = []
     for seed in seeds:
         began = time.monotonic()
         with tempfile.TemporaryDirectory() as folder:
-            stories.append(play(seed, Path(folder)))
+            stories.append(play(seed, Path(folder), engine))
         click.echo(_line(str(seed), stories[-1:], f"{time.monotonic() - began:6.1f}  {stories[-1].scenario}"))
         for complaint in stories[-1].complaints[:_SHOWN]:
             click.echo(f"      FAILED: {complaint}")
@@ -50,4 +50,4 @@ def _line(name: str, stories: list[Story], end: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(min(1, main(map(int, sys.argv[1:] or SEEDS))))
+    sys.exit(min(1, main(sys.argv[1], map(int, sys.argv[2:] or SEEDS))))

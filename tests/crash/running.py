@@ -21,6 +21,7 @@ from crash.scenario import Phase, Scenario
 
 _STALE_SECONDS = 0.005  # a kill so long after the write-ahead log changed is no longer one in a commit
 _SETTLED_SECONDS = 0.02
+_SETTLED_OF_WORKERS_SECONDS = 0.3  # for as long as a worker may write what it was handed
 _GIVE_UP_SECONDS = 60.0
 _RIVAL_SECONDS = 20.0
 _PARKED = 75
@@ -39,11 +40,13 @@ class Kill:
 
 @dataclass(slots=True)
 class Place:
-    """Where a scenario is played. `missed`: kills in succession that came too late for their phase."""
+    """Where a scenario is played. `engine`: options that say what sends; `missed`: kills in succession that came too
+    late for their phase."""
 
     scenario: Scenario
     bench: Bench
     gateway: Gateway
+    engine: tuple[str, ...] = ()
     dice: random.Random = field(init=False)
     missed: int = 0
 
@@ -71,13 +74,13 @@ class Place:
         """The same, once what a dead client had written has been read."""
         arrived, last = self.arrived(), -1
         while arrived != last:
-            time.sleep(_SETTLED_SECONDS)
+            time.sleep(_SETTLED_OF_WORKERS_SECONDS if self.engine else _SETTLED_SECONDS)
             arrived, last = self.arrived(), arrived
         return arrived
 
     def start(self) -> "subprocess.Popen[str]":
         """The run, in a process group of its own."""
-        arguments = self.scenario.run_arguments(self.gateway.base_url)
+        arguments = (*self.scenario.run_arguments(self.gateway.base_url), *self.engine)
         return self.bench.start("run", *arguments, "-q", start_new_session=True)
 
     def temporaries(self, pid: int | None = None) -> list[Path]:

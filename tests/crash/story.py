@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import rays
 from conftest import KEY, Bench, simulating
 
 from crash.running import Kill, Place, kill_in
@@ -33,13 +34,13 @@ class Story:
         return sum(kill.hit for kill in self.kills if kill.phase is phase)
 
 
-def play(seed: int, folder: Path) -> Story:
+def play(seed: int, folder: Path, engine: str = "local") -> Story:
     """Play the scenario of this seed in an empty folder."""
     scenario = scenario_of(seed)
     bench = _bench(folder)
     bench.write("in.jsonl", *({"prompt": prompt} for prompt in scenario.prompts()))
     with simulating(*scenario.gateway_options) as gateway:
-        place = Place(scenario, bench, gateway)
+        place = Place(scenario, bench, gateway, _options_of(engine, bench))
         kills: list[Kill] = []
         found = [*_killed(place, kills), *_ended(place)]
         found += complaints(place, kills) if place.output.exists() else ["the last run left no output"]
@@ -53,6 +54,15 @@ def _bench(folder: Path) -> Bench:
     environment |= {"BATCHRUNNER_API_KEY": KEY, "BATCHRUNNER_STATE_DIR": str(folder / "state")}
     (folder / "work").mkdir()
     return Bench(folder / "work", environment)
+
+
+def _options_of(engine: str, bench: Bench) -> tuple[str, ...]:
+    """Those that say what sends. Of Ray it is a cluster that is there before the run and after it."""
+    if engine == "local":
+        return ()
+    options = ("--engine", engine, "--ray-address", rays.shared_address(KEY))
+    bench.environment |= rays.environment_of(rays.shared_folder())
+    return options
 
 
 def _killed(place: Place, kills: list[Kill]) -> Iterator[str]:

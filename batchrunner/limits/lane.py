@@ -190,8 +190,7 @@ class Lane:
         full = self._was_full or len(self.out) + 1 >= self.cap(now)  # with the one that has just come back
         self.pace.answered(now - lease.taken_at, now, full=full, searching=searching)
         self._was_full = False
-        if self.force.crowd.beside:
-            self.force.crowd.most = max(self.force.crowd.most, len(self.out))
+        self.force.crowd.answered(len(self.out))
         self.force.look(now, may_raise=not self.pause.step)
 
     def limited_by(self, lease: Lease, now: float, refusal: Refusal, *, jitter: float) -> None:

@@ -15,7 +15,7 @@ from batchrunner.limits.told import Told
 from batchrunner.limits.window import GUARD_SECONDS, Key, Limit, Window
 
 UNLIMITED = 1e18
-FOUND_GUARD_SECONDS = 0.02
+FOUND_GUARD_SECONDS = {"requests": 0.02, "tokens": 0.01}  # amounts of tokens, as found, leave jitter out
 _LOOK_EVERY_SECONDS = 1.0
 _FOREVER = float("inf")
 
@@ -169,7 +169,7 @@ class InForce:
             window.loosen(paced and window.limit.dimension == "tokens")
 
     def _set(self, key: Key, amount: float, now: float) -> None:
-        guard = GUARD_SECONDS if self.is_declared(key) or amount >= UNLIMITED else FOUND_GUARD_SECONDS
+        guard = GUARD_SECONDS if self.is_declared(key) or amount >= UNLIMITED else FOUND_GUARD_SECONDS[key[0]]
         limit = Limit(dimension=key[0], amount=amount, window_seconds=key[1], guard_seconds=guard)
         window = self.windows.get(key)
         if window is not None:

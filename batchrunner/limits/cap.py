@@ -83,8 +83,7 @@ class Full:
 class Cap:
     """One limit as found. `seen`: the mean of what it held at refusals, `spread`: by what share that varied, over so
     many `refusals`; `step`: by how much it is raised next; `hold`: windows to wait before; `cut`: by how much it was
-    lowered last; `raised`: since then, from what was `before`; `told`: by headers; `most`: what it was seen to hold
-    since the last refusal."""
+    lowered last; `raised`: since then, from what was `before`; `told`: by headers."""
 
     amount: float
     changed_at: float
@@ -97,16 +96,12 @@ class Cap:
     raised: bool = False
     before: float = 0.0
     told: bool = False
-    most: float = 0.0
     _held: list[float] = field(default_factory=list)
-    _mosts: list[float] = field(default_factory=list)
 
     def note(self, used: float) -> None:
         """It held so much when something was refused. The first refusal met a start that nothing had paced."""
         self.refusals += 1
         self._held = [*self._held[1 - _KEPT :], used]
-        self._mosts = [*self._mosts[1 - _KEPT :], self.most]
-        self.most = 0.0
         if self.refusals == _SECOND_REFUSAL:
             self.seen = used
             return
@@ -179,11 +174,6 @@ class Cap:
             return 0.0
         middle = max(1.0, median(self._held))
         return sum(abs(used - middle) for used in self._held) / len(self._held) / middle
-
-    @property
-    def exceeded(self) -> float:
-        """By what share more has passed at times than was refused at others. A limit lets nothing of the kind pass."""
-        return max(0.0, max(self._mosts) / max(1.0, min(self._held)) - 1) if self._held and self._mosts else 0.0
 
     def raised_at(self, window_seconds: float) -> float:
         """When it may be raised next, an instant of the lane's clock."""

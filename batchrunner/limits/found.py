@@ -35,7 +35,7 @@ from batchrunner.limits.cap import (
 from batchrunner.limits.counting import Counting, lower_seconds
 from batchrunner.limits.doubt import Doubts
 from batchrunner.limits.silence import acquits_seconds, without_seconds
-from batchrunner.limits.suspects import choose, see_passed
+from batchrunner.limits.suspects import choose
 from batchrunner.limits.window import Dimension, Key
 
 _SECONDS_HINT = 1.0  # a hint up to this long speaks of a limit by the second
@@ -147,7 +147,6 @@ class Finder:
 
     def raise_used(self, now: float, used: Use) -> bool:
         """Raise what has bound for long enough without a refusal; whether anything changed."""
-        see_passed(self.caps | self.idle, used)
         due = [(key, cap) for key, cap in self.caps.items() if not cap.told and now >= cap.raised_at(key[1])]
         raised = False
         for key, cap in due:

@@ -1,14 +1,12 @@
-"""Requests or tokens: which of the two a gateway limits, told by what they were at its refusals.
+"""Requests or tokens: which of the two a gateway limits, told by which varies least at its refusals.
 
 A limit refuses when it is full: what it counts is then the same each time, to a row or to the error of the estimates,
-while what it doesn't count varies with the rows. And it never lets more pass than what it refuses at. To keep to both
+while what it doesn't count varies with the rows. To keep to both
 would be to use neither: so the better suspect alone is kept to, requests at first. Where both vary too much for either
 to be the only one, both are kept to.
 """
 
-from collections.abc import Mapping
-
-from batchrunner.limits.cap import MINUTE, SECOND, Cap, Use
+from batchrunner.limits.cap import MINUTE, SECOND, Cap
 from batchrunner.limits.window import Dimension, Key
 
 _REQUESTS_VARY, _TOKENS_VARY = 0.04, 0.06  # requests are counted, tokens estimated
@@ -30,19 +28,11 @@ def choose(caps: dict[Key, Cap], idle: dict[Key, Cap], now: float) -> None:
                 idle[key] = caps.pop(key)
 
 
-def see_passed(caps: Mapping[Key, Cap], used: Use) -> None:
-    """So much has passed in the windows that end now, of which those by the second are compared with refusals."""
-    for key, cap in caps.items():
-        if key[1] == SECOND:
-            cap.most = max(cap.most, used[key])
-
-
 def suspected(requests: Cap, tokens: Cap) -> tuple[Dimension, ...]:
     """Which of two limits of one window are to be kept to."""
     row = _A_ROW / max(1.0, requests.seen)
-    may_requests, may_tokens = max(_REQUESTS_VARY, row), max(_TOKENS_VARY, row)
-    if min(requests.varied / may_requests, tokens.varied / may_tokens) > 1:
+    of_requests = requests.varied / max(_REQUESTS_VARY, row)
+    of_tokens = tokens.varied / max(_TOKENS_VARY, row)
+    if min(of_requests, of_tokens) > 1:
         return ("requests", "tokens")
-    of_requests = max(requests.varied, requests.exceeded) / may_requests
-    of_tokens = max(tokens.varied, tokens.exceeded) / may_tokens
     return ("requests",) if of_requests <= _REQUESTS_FIRST * of_tokens else ("tokens",)

@@ -48,8 +48,11 @@ def test_the_sum_that_refusals_agree_on_is_the_one_that_counts(
 
 
 def test_a_limit_that_headers_tell_shows_at_the_first_refusal_which_sum_fills_it() -> None:
-    assert noted([(700, 1003)], {TPM: cap(1000.0, told=True)}).late
-    assert not noted([(1003, 700)], {TPM: cap(1000.0, told=True)}).late
+    for sums, late in (((700, 1003), {TPM}), ((1003, 700), set())):
+        counting = Counting()
+        counting.told[TPM] = 1000.0
+        counting.as_counted(refused(0.0, sent=sums[0], answered=sums[1]), {TPM: cap(1000.0, told=True)})
+        assert counting.late == late
 
 
 def test_of_limits_by_the_second_that_headers_do_not_tell_agreement_shows_nothing() -> None:

@@ -66,7 +66,7 @@ UNKNOWN = {
     ),
     "60k tokens a minute, told, counted when answers of 20 s are done": (
         Scene(limits=TOKENS_60K, accounting="completion", headers="openai", latency=(20.0, 0.2), seconds=900),
-        Promise(0.87, TWO_PERCENT, 1.1),
+        Promise(0.82, TWO_PERCENT, 1.1),
     ),
     "70 large and small rows a minute, told": (
         Scene(

@@ -32,6 +32,7 @@ class Counting:
     def __init__(self) -> None:
         self.late: set[Key] = set()
         self.passed = 0.0
+        self.told: dict[Key, float] = {}  # by headers, whatever was found since
         self._in_debt = False
         limits = [Limit(dimension="tokens", amount=1e18, window_seconds=seconds) for seconds in (SECOND, MINUTE)]
         self._logs = [Window(limit, now=0.0) for limit in limits]
@@ -53,8 +54,8 @@ class Counting:
     def as_counted(self, refused: Refused, caps: Mapping[Key, Cap]) -> Refused:
         """The refusal with the tokens by the way of counting that is believed after it, as are these limits."""
         for key in self._sent if refused.answered and not refused.again else ():
-            was_late, known = key in self.late, key in caps and (caps[key].told or key[1] == MINUTE)
-            self._note(key, refused, caps[key] if known else None)
+            was_late, known = key in self.late, key in caps and (key in self.told or key[1] == MINUTE)
+            self._note(key, refused, known=known)
             if known and was_late != (key in self.late) and not caps[key].told:
                 caps[key].recount(self._held(key)[:-1], refused.now)
         late = {key: tokens for key, tokens in refused.answered.items() if key in self.late}
@@ -86,19 +87,20 @@ class Counting:
     def _held(self, key: Key) -> list[float]:
         return (self._answered if key in self.late else self._sent)[key]
 
-    def _note(self, key: Key, refused: Refused, cap: Cap | None) -> None:
-        """Note what was sent and answered before a refusal, if not noted a moment ago, and judge by that."""
-        if refused.sent_at - self._noted_at[key] < _APART * key[1]:
+    def _note(self, key: Key, refused: Refused, *, known: bool) -> None:
+        """Note what was sent and answered before a refusal, and judge a limit that is `known` by that; not twice in a
+        moment, unless by what is told."""
+        told = [self.told[key]] if key in self.told else []
+        if not told and refused.sent_at - self._noted_at[key] < _APART * key[1]:
             return
         self._noted_at[key] = refused.sent_at
         sent, answered = self._sent[key], self._answered[key]
         for sums, use in ((sent, refused.used), (answered, refused.answered)):
             sums.append(use[key])
             del sums[:-_KEPT]
-        told = [cap.amount] if cap is not None and cap.told else []
         of_sent, of_answered = _varied([*told, *sent]), _varied([*told, *answered])
         less, more = sorted((of_sent, of_answered))
-        if cap is not None and more > _DIFFERS and less < _CLEARLY * more:
+        if known and more > _DIFFERS and less < _CLEARLY * more:
             (self.late.add if of_answered < of_sent else self.late.discard)(key)
 
 

@@ -176,6 +176,7 @@ class Finder:
         other = self.caps.get((dimension, SECOND if window == MINUTE else MINUTE))
         if other is not None and other.told:
             del self.caps[(dimension, SECOND if window == MINUTE else MINUTE)]
+        self.counting.told[dimension, window] = amount
         known = self.caps.get((dimension, window))
         if known is None or known.told:
             self.caps[(dimension, window)] = Cap(amount, now, amount, told=True)

@@ -9,7 +9,7 @@ def refused_beside(*numbers: int, most: int = 0) -> Crowd:
     crowd = Crowd()
     for number in numbers:
         crowd.refused(number)
-        crowd.most = max(crowd.most, most)
+        crowd.answered(most)
     return crowd
 
 
@@ -46,3 +46,13 @@ def test_a_refusal_beside_clearly_fewer_ends_the_belief_and_more_are_wanted_then
     assert crowd.limit is None
     crowd.refused(32)
     assert crowd.limit == 32
+
+
+@pytest.mark.parametrize(("answers", "limit"), [(5, None), (10, 32)])
+def test_a_number_that_is_kept_to_and_does_not_end_the_refusals_is_no_limit(answers: int, limit: int | None) -> None:
+    crowd = refused_beside(32, 32, 32, 32)
+    for _ in range(6):
+        for _ in range(answers):
+            crowd.answered(31)
+        crowd.refused(31)
+    assert crowd.limit == limit

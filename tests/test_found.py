@@ -50,7 +50,7 @@ def test_a_first_refusal_without_a_hint_finds_nothing_but_wants_a_probe() -> Non
 def test_a_probe_that_passes_after_a_second_tells_of_a_limit_by_the_second() -> None:
     finder = Finder()
     finder.refused(refused(10.0, held(50, 300)))
-    finder.probe_passed(11.5)
+    finder.probe_passed(11.5, 11.6)
     assert found(finder) == {RPS: 50.0}
     assert not finder.suspects
 

@@ -9,7 +9,7 @@ import pytest
 from batchrunner.limits.estimate import Estimate
 from batchrunner.limits.hints import Refusal
 from batchrunner.limits.in_flight import Lease
-from batchrunner.limits.lane import STALE_SECONDS, Lane, Limits
+from batchrunner.limits.lane import OF_THE_BOOK, STALE_SECONDS, Lane, Limits
 from batchrunner.limits.pace import START
 from batchrunner.limits.window import GUARD_SECONDS, Limit
 from batchrunner.records import Kind
@@ -205,7 +205,7 @@ def test_without_a_lease_from_the_book_nothing_is_sent() -> None:
     lane.leased_until = 1.0
     assert lane.ready_at(ONE, 1.0) == 1.0
     assert lane.ready_at(ONE, 1.1) == FOREVER
-    assert lane.bound_by == "the book"
+    assert lane.bound_by == OF_THE_BOOK
 
 
 def test_who_waits_and_since_when_is_known_until_he_is_sent() -> None:
@@ -267,6 +267,14 @@ def test_estimates_that_may_be_off_keep_a_margin_free_that_answers_give_back() -
     answer(lane, lease, 40.0, counted=500.0)
     assert lane.out.error(Estimate(100.0), 10.0) == 0.0
     assert lane.ready_at(Estimate(300.0), 40.0) == 40.0
+
+
+def test_a_large_row_holds_up_no_requests_while_its_tokens_have_room() -> None:
+    lane = Lane(minute(requests=60, tokens=1000), now=0.0)
+    for second in range(30):
+        lane.take(ONE, float(second))
+    lane.take(Estimate(100.0), 30.0)
+    assert lane.ready_at(Estimate(10.0), 30.0) == pytest.approx(31.0, abs=0.1)
 
 
 def test_only_as_many_estimates_keep_a_margin_free_as_the_window_holds() -> None:

@@ -32,6 +32,13 @@ def test_the_first_pause_may_be_shorter_where_the_window_is() -> None:
     assert pause.until == pytest.approx(0.3)
 
 
+def test_a_pause_doubles_what_the_last_one_was_though_another_window_is_suspected_meanwhile() -> None:
+    pause = Pause()
+    for at, first, seconds in ((0.0, 0.1, 0.1), (0.1, 0.1, 0.2), (0.3, 1.0, 0.4)):
+        pause.limited(at, at, hint=None, jitter=0.0, first=first)
+        assert pause.until - at == pytest.approx(seconds)
+
+
 def test_refusals_of_tries_that_were_out_together_are_one_episode() -> None:
     pause = Pause()
     assert [pause.limited(0.0, 0.2, hint=None, jitter=0.0) for _ in range(50)] == [True] + [False] * 49

@@ -60,6 +60,23 @@ UNKNOWN = {
         Promise(0.95, TWO_PERCENT, 1.5),
     ),
     "60k tokens a minute, rolling": (Scene(limits=TOKENS_60K, seconds=900), Promise(0.95, TWO_PERCENT)),
+    "20k tokens a second, counted when answers of 1.4 s are done, bucket": (
+        Scene(limits=(("tokens", 1, 20_000),), kind="bucket", accounting="completion", latency=(1.4, 0.1), seconds=120),
+        Promise(0.82, TWO_PERCENT, 4.0),
+    ),
+    "60k tokens a minute, told, counted when answers of 20 s are done": (
+        Scene(limits=TOKENS_60K, accounting="completion", headers="openai", latency=(20.0, 0.2), seconds=900),
+        Promise(0.82, TWO_PERCENT, 1.1),
+    ),
+    "70 large and small rows a minute, told": (
+        Scene(
+            limits=(("requests", 60, 70), ("tokens", 60, 75_000)),
+            headers="openai",
+            prompt_chars=(1600, 1.0),
+            requests=2000,
+        ),
+        Promise(0.95, TWO_PERCENT),
+    ),
     "600 a minute, told, that grow to 1,200": (
         Scene(limits=MINUTE_600, headers="openai", change=(200.0, 2.0), seconds=600),
         Promise(0.95, TWO_PERCENT, 2.0),

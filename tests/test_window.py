@@ -89,6 +89,29 @@ def test_in_no_window_more_tokens_than_the_limit_for_any_sizes(
     assert most_in_a_window(taken, 60 + GUARD_SECONDS) <= limit * (1 + 1e-9) + CLOSE
 
 
+@given(st.lists(st.floats(0.000001, 1.0), min_size=1, max_size=120), pauses)
+def test_in_no_window_more_than_the_limit_where_another_pace_does_the_spreading(
+    shares: list[float], pauses: list[float]
+) -> None:
+    window = Window(tokens(1000), now=0.0)
+    window.loosen(True)  # noqa: FBT003
+    taken = admitted(window, [max(1.0, share * 1000) for share in shares], pauses)
+    assert most_in_a_window(taken, 60 + GUARD_SECONDS) <= 1000 * (1 + 1e-9) + CLOSE
+
+
+@pytest.mark.parametrize(("loose", "delay"), [(False, 5.0), (True, 0.0)])
+def test_a_large_amount_delays_what_follows_only_where_no_other_pace_does_the_spreading(
+    loose: bool,  # noqa: FBT001
+    delay: float,
+) -> None:
+    window = Window(tokens(1000), now=0.0)
+    window.loosen(loose)
+    for second in range(30):
+        window.take(1.0, float(second))
+    window.take(100.0, 30.0)
+    assert window.ready_at(5.0, 30.0) - 30.0 == pytest.approx(delay, abs=0.5)
+
+
 @given(steps)
 def test_what_was_settled_down_makes_room_and_no_window_is_passed(steps: list[tuple[float, float, int, float]]) -> None:
     busy = Busy(Window(tokens(1000), now=0.0))

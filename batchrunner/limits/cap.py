@@ -35,7 +35,8 @@ class Refused:
     """A try that was refused for a rate, the first since something passed, or after the pause of one (`again`).
 
     `used`: what had passed in each kind of window before it; `ran`: seconds since the lane's first try; `hint` and
-    `dimension` as the gateway said. Instants are seconds of the lane's clock.
+    `dimension` as the gateway said; `answered`: tokens of answers in each window, `latency`: what those take. Instants
+    are seconds of the lane's clock.
     """
 
     sent_at: float
@@ -45,6 +46,8 @@ class Refused:
     hint: float | None = None
     dimension: Dimension | None = None
     again: bool = False
+    answered: Use = field(default_factory=dict)
+    latency: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +63,11 @@ class Full:
     exact: bool
 
     @classmethod
-    def at(cls, key: Key, refused: Refused, *, passed: float, since: float) -> "Full":
-        """What the limit of this key held at a refusal; `passed`: in its dimension `since` the one before."""
+    def at(cls, key: Key, refused: Refused, passed: float, *, since: float, exact: bool) -> "Full":
+        """What the limit of this key held at a refusal; `passed`: in its dimension `since` the one before.
+
+        `exact`: tokens, too, were counted, not estimated.
+        """
         dimension, window = key
         return cls(
             used=refused.used[key],
@@ -69,7 +75,7 @@ class Full:
             passed=passed,
             seconds=refused.sent_at - since,
             paused=paused_seconds(refused.hint, window),
-            exact=dimension == "requests",
+            exact=exact or dimension == "requests",
         )
 
 
@@ -139,6 +145,18 @@ class Cap:
         self.step = FIRST_STEP
         self.changed_at = now
 
+    def recount(self, held: list[float], now: float) -> None:
+        """It held something else at refusals than was thought."""
+        self._held, self.spread = held[1:], 0.0
+        self.seen = max(1.0, held[-1]) if held else self.seen
+        self.amount, self.changed_at = max(1.0, self.seen), now
+        self.step, self.raised = FIRST_STEP, False
+
+    def scale(self, share: float, now: float) -> None:
+        """Down to a share of what it was, which is no exact one: so it is raised boldly."""
+        self.amount, self.seen, self.changed_at = max(1.0, share * self.amount), max(1.0, share * self.seen), now
+        self.step, self.hold = _BOLD_STEP, FIRST_HOLD
+
     def resume(self, now: float) -> None:
         """It is kept to again: at what it held at refusals."""
         self.amount, self.changed_at = max(1.0, self.seen), now
@@ -147,7 +165,7 @@ class Cap:
     @property
     def explains_from(self) -> float:
         """What it has to hold to explain a refusal; a first amount is that of a start that nothing had paced."""
-        return (_EXPLAINED if self.refusals > 1 else _EXPLAINED_AT_FIRST) * min(self.amount, self.seen)
+        return (_EXPLAINED if self.refusals > 1 else _EXPLAINED_AT_FIRST) * min(self.amount, max(1.0, self.seen))
 
     @property
     def varied(self) -> float:

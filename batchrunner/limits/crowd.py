@@ -3,8 +3,8 @@
 A limit on what is in flight refuses the next one beside the same number each time, whatever the rate, and never lets
 more of them in. So where a few refusals in succession met the same number, and no answer came out of a larger crowd,
 that is believed and tried: what was found of rates is left aside. Beside few it takes more of them, as any steady rate
-keeps about the same few in flight. One refusal beside clearly fewer shows it to be wrong; then it takes more of them
-to be believed again.
+keeps about the same few in flight. One refusal beside clearly fewer shows it to be wrong, and so does it where keeping
+to that number does not end the refusals; then it takes more of them to be believed again.
 """
 
 from dataclasses import dataclass, field
@@ -15,6 +15,7 @@ _LEAST = 4  # beside fewer than these the same number is no wonder
 _MANY, _BESIDE_FEW = 20, 2
 _SAME = 0.02  # what is still on the way there, or has just left
 _FEWER = 0.1
+_TRIED, _ANSWERS_EACH = 6, 10  # refusals; answers for each of them, or keeping to the number is of no use
 
 
 @dataclass(slots=True)
@@ -25,11 +26,21 @@ class Crowd:
     most: int = 0  # in flight beside a try that was answered, since the first of the refusals that count
     beside: list[int] = field(default_factory=list)  # at the refusals that count
     _enough: int = _ENOUGH
+    _refusals: int = 0
+    _answers: int = 0
+
+    def answered(self, beside: int) -> None:
+        """A try was answered beside so many others."""
+        if self.beside:
+            self.most = max(self.most, beside)
+            self._answers += 1
 
     def refused(self, beside: int) -> None:
         """A try was refused, without a word of the reason, that was sent beside so many others."""
         if self.limit is not None:
-            if beside < self.limit - max(1.0, _FEWER * self.limit):
+            self._refusals += 1
+            useless = self._refusals >= _TRIED and self._answers < _ANSWERS_EACH * self._refusals
+            if useless or beside < self.limit - max(1.0, _FEWER * self.limit):
                 self.limit, self.beside = None, []
                 self._enough = min(_LONGEST, 2 * self._enough)
             return
@@ -41,6 +52,7 @@ class Crowd:
         self.beside.append(beside)
         if beside >= _LEAST and len(self.beside) >= self._wanted(beside) and self.most <= max(self.beside) + same:
             self.limit = max(self.beside)
+            self._refusals = self._answers = 0
 
     def _wanted(self, beside: int) -> int:
         """Refusals that have to be alike."""

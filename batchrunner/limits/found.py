@@ -32,9 +32,10 @@ from batchrunner.limits.cap import (
     Use,
     least_hold,
 )
+from batchrunner.limits.counting import Counting, lower_seconds
 from batchrunner.limits.doubt import Doubts
 from batchrunner.limits.silence import acquits_seconds, without_seconds
-from batchrunner.limits.suspects import suspected
+from batchrunner.limits.suspects import choose
 from batchrunner.limits.window import Dimension, Key
 
 _SECONDS_HINT = 1.0  # a hint up to this long speaks of a limit by the second
@@ -59,6 +60,7 @@ class Finder:
     _longest_reset: dict[Dimension, float] = field(default_factory=dict)
     _series: Refused | None = None  # the first refusal of the present or the last series
     doubts: Doubts = field(default_factory=Doubts)
+    counting: Counting = field(default_factory=Counting)
 
     @property
     def suspects(self) -> bool:
@@ -81,14 +83,20 @@ class Finder:
         self._passed["requests"] += requests
         self._passed["tokens"] += tokens
 
-    def probe_passed(self, now: float) -> None:
+    def probe_passed(self, sent_at: float, now: float) -> None:
         """After a refusal and its pause a try was let through."""
         if self._suspected is not None:
             self._adopt(SECOND, self._suspected, now)
             self._suspected = None
+        paid = self.counting.paid(self._series, sent_at)
+        if paid is not None and not self.doubts.open and all(key[1] == SECOND for key in self.caps):
+            lower_seconds(self.caps | self.idle, paid, now)
 
     def refused(self, refused: Refused) -> None:
         """Learn from a refusal. One after the pause of another tells no more, but by its hint."""
+        if refused.again and not self.doubts.open and self.counting.go_on(self._series, refused):
+            return
+        refused = self.counting.as_counted(refused, self.caps | self.idle)
         if refused.again and not self.suspects:
             if self._speaks_of_a_minute(refused):
                 self._leave_seconds()
@@ -114,12 +122,14 @@ class Finder:
         self._refused_at, self._learned_at = refused.sent_at, refused.now
         self._minute_then = refused.used["requests", MINUTE]
         self._passed = {"requests": 0.0, "tokens": 0.0}
+        self.counting.passed = 0.0
 
     def also_refused(self, tokens: float) -> None:
         """Another try was refused, that had been sent before the first refusal came and was taken for passed then."""
         used = self._suspected.used if self._suspected is not None and self._suspected.now >= self._learned_at else {}
+        self.counting.also_refused(tokens)
         for key in KEYS:
-            amount = 1.0 if key[0] == "requests" else tokens
+            amount = 1.0 if key[0] == "requests" else 0.0 if key in self.counting.late else tokens
             if key in used:
                 used[key] = max(0.0, used[key] - amount)
             cap = self.caps.get(key) or self.idle.get(key)
@@ -166,6 +176,7 @@ class Finder:
         other = self.caps.get((dimension, SECOND if window == MINUTE else MINUTE))
         if other is not None and other.told:
             del self.caps[(dimension, SECOND if window == MINUTE else MINUTE)]
+        self.counting.told[dimension, window] = amount
         known = self.caps.get((dimension, window))
         if known is None or known.told:
             self.caps[(dimension, window)] = Cap(amount, now, amount, told=True)
@@ -242,7 +253,7 @@ class Finder:
             missing = [key for key in wanted if key not in found and used[key] > 0]
             for key in missing:
                 self._adopt_one(key, refused, refused.now)
-            self._choose(refused.now)
+            choose(self.caps, self.idle, refused.now)
             if minute and refused.ran < MINUTE:
                 self.doubts.plan(refused.now)
             if missing and not known:
@@ -259,22 +270,12 @@ class Finder:
         kept = [key for key in of_window if key in self.caps]
         full = [key for key in kept if used[key] >= _FULL[key[0]] * found[key].amount]
         for key in full or kept:
-            held = Full.at(key, refused, passed=self._passed[key[0]], since=self._refused_at)
-            found[key].lower(held, window, refused.now)
-        self._choose(refused.now)
-
-    def _choose(self, now: float) -> None:
-        """Keep to the better suspect of requests and tokens in each window."""
-        for window in (SECOND, MINUTE):
-            keys: tuple[Key, Key] = (("requests", window), ("tokens", window))
-            both = {key: cap for key in keys if (cap := self.caps.get(key) or self.idle.get(key)) and not cap.told}
-            suspects = suspected(both[keys[0]], both[keys[1]]) if len(both) == len(keys) else ("requests", "tokens")
-            for key, cap in both.items():
-                if key[0] in suspects and key in self.idle:
-                    cap.resume(now)
-                    self.caps[key] = self.idle.pop(key)
-                elif key[0] not in suspects and key in self.caps:
-                    self.idle[key] = self.caps.pop(key)
+            cap, late = found[key], key in self.counting.late
+            if late and not cap.raised and refused.sent_at < cap.changed_at + refused.latency + window:
+                continue  # what was out when it was lowered is still being answered
+            passed = self.counting.passed if late else self._passed[key[0]]
+            cap.lower(Full.at(key, refused, passed, since=self._refused_at, exact=late), window, refused.now)
+        choose(self.caps, self.idle, refused.now)
 
     def _may_be_of_a_minute(self, between: float) -> bool:
         """Whether no more passed since the last refusal than a minute's limit, full then, forgets in that time."""
@@ -284,7 +285,7 @@ class Finder:
         for key in KEYS:
             if key[1] == window:
                 self._adopt_one(key, refused, now)
-        self._choose(now)
+        choose(self.caps, self.idle, now)
 
     def _adopt_one(self, key: Key, refused: Refused, now: float) -> None:
         used = refused.used[key]

@@ -17,6 +17,7 @@ class Lease:
     estimate: Estimate
     entries: list[tuple[Window, Slot]]
     day: str
+    counted: float = 0.0  # tokens, once it was answered
 
 
 class InFlight:

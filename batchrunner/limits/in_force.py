@@ -15,7 +15,7 @@ from batchrunner.limits.told import Told
 from batchrunner.limits.window import GUARD_SECONDS, Key, Limit, Window
 
 UNLIMITED = 1e18
-FOUND_GUARD_SECONDS = 0.02
+FOUND_GUARD_SECONDS = {"requests": 0.02, "tokens": 0.01}  # amounts of tokens, as found, leave jitter out
 _LOOK_EVERY_SECONDS = 1.0
 _FOREVER = float("inf")
 
@@ -67,6 +67,15 @@ class InForce:
             self.finder.told(one.dimension, one.amount, window=one.window_seconds, reset=one.reset_seconds, now=now)
         self._arrange(now)
 
+    def answered(self, tokens: float, now: float) -> None:
+        """A try was answered and has used so many tokens."""
+        if not self.finder.declared:
+            self.finder.counting.answered(tokens, now)
+
+    def answered_until(self, until: float) -> Use:
+        """Tokens that were answered in each kind of window that ends at this instant; nothing under declared limits."""
+        return {} if self.finder.declared else self.finder.counting.used(until)
+
     def refused(self, refused: Refused, *, first: bool) -> None:
         """Learn from a refusal; `first`: of a series."""
         if first:
@@ -79,9 +88,9 @@ class InForce:
         self.finder.also_refused(tokens)
         self._arrange(now)
 
-    def probe_passed(self, now: float) -> None:
+    def probe_passed(self, sent_at: float, now: float) -> None:
         """After refusals and a pause a try was let through."""
-        self.finder.probe_passed(now)
+        self.finder.probe_passed(sent_at, now)
         self._arrange(now)
 
     def look(self, now: float, *, may_raise: bool) -> None:
@@ -138,6 +147,11 @@ class InForce:
         logs = ((key, self.windows.get(key) or self.windows[(key[0], MINUTE)]) for key in KEYS)
         return {key: log.used_since(until - key[1]) for key, log in logs}
 
+    def full(self, until: float, tokens: float) -> Use:
+        """What the windows hold if they have no room for a try of so many tokens: half of those more, at a guess."""
+        used = self.used(until)
+        return {key: use + tokens / 2 if key[0] == "tokens" and use > 0 else use for key, use in used.items()}
+
     def _arrange(self, now: float) -> None:
         """Make the windows those of the limits that are known now."""
         amounts = {key: cap.amount for key, cap in self.finder.caps.items()}
@@ -151,9 +165,12 @@ class InForce:
         for key, amount in amounts.items():
             self._set(key, amount, now)
         self.limited = [window for window in self.windows.values() if window.limit.amount < UNLIMITED]
+        paced = any(window.limit.dimension == "requests" for window in self.limited)
+        for window in self.limited:
+            window.loosen(paced and window.limit.dimension == "tokens")
 
     def _set(self, key: Key, amount: float, now: float) -> None:
-        guard = GUARD_SECONDS if self.is_declared(key) or amount >= UNLIMITED else FOUND_GUARD_SECONDS
+        guard = GUARD_SECONDS if self.is_declared(key) or amount >= UNLIMITED else FOUND_GUARD_SECONDS[key[0]]
         guard += self._late_seconds
         limit = Limit(dimension=key[0], amount=amount, window_seconds=key[1], guard_seconds=guard)
         window = self.windows.get(key)

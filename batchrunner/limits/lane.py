@@ -28,6 +28,7 @@ _PASSED_AT_LEAST_SECONDS = 0.25
 _FIRST_PAUSE_SHARE = 0.03
 FOREVER = float("inf")
 IN_FLIGHT = "requests in flight"
+OF_THE_BOOK = "its share in this machine's book"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +67,7 @@ class Lane:
         self.hungry: dict[Key, float] = {}
         self.promised = False  # between what was told to the book and its answer the parts are small
         self.out = InFlight()
-        self._mean_tokens = 0.0
+        self.mean_tokens = 0.0  # of a try
         self._was_full = False
         self._refusal_seconds = 0.0
 
@@ -80,11 +81,6 @@ class Lane:
         """Whether refusals went on through silences that outlast every rolling window."""
         return self.pause.silent_steps >= QUOTA_AFTER_SILENT_STEPS
 
-    @property
-    def mean_tokens(self) -> float:
-        """Tokens of a try, in the mean."""
-        return self._mean_tokens
-
     def cap(self, now: float) -> int:
         """Requests in flight at most, as things stand."""
         if self.limits.concurrency is not None:
@@ -93,14 +89,14 @@ class Lane:
 
     def rate(self) -> float:
         """Tries per second that the limits allow, declared and found."""
-        return self.force.rate(self._mean_tokens)
+        return self.force.rate(self.mean_tokens)
 
     def ready_at(self, estimate: Estimate, now: float) -> float:
         """The first instant at which a try may be sent; infinity where something has to happen first.
 
         `bound_by` says afterwards what was in the way.
         """
-        ready, why = (now, "") if now <= self.leased_until else (FOREVER, "the book")
+        ready, why = (now, "") if now <= self.leased_until else (FOREVER, OF_THE_BOOK)
         for at, what in self._in_the_way(estimate, now):
             if at > ready:
                 ready, why = at, what
@@ -130,7 +126,7 @@ class Lane:
     def take(self, estimate: Estimate, now: float) -> Lease:
         """Take what `ready_at` allows at `now`."""
         if self.pause.step and not self.pause.in_outage and self._probe_passed_at() <= now:
-            self._lift(self.pause.began, now)
+            self._lift(self.out.first_since(self.pause.began), now)
         tokens = estimate.tokens
         entries = [
             (w, w.take(1.0, now) if w.limit.dimension == "requests" else w.take(tokens, now, estimate.likely))
@@ -138,7 +134,7 @@ class Lane:
         ]
         lease = Lease(now, estimate, entries, self.day.take(tokens))
         self.out.add(lease)
-        self._mean_tokens = self._mean_tokens or estimate.likely or tokens
+        self.mean_tokens = self.mean_tokens or estimate.likely or tokens
         self.force.finder.passed(1.0, tokens)
         self.head = None
         self.sums.took(tokens, now)
@@ -177,7 +173,8 @@ class Lane:
         elif change:
             self.force.finder.passed(0.0, change)
         if answered:
-            self._mean_tokens += _TOKENS_WEIGHT * (tokens + change - self._mean_tokens)
+            lease.counted = tokens + change
+            self.mean_tokens += _TOKENS_WEIGHT * (tokens + change - self.mean_tokens)
         if answered and lease.estimate.variance:
             self.sums.reserved += tokens
             self.sums.counted += tokens + change
@@ -185,12 +182,12 @@ class Lane:
     def answered(self, lease: Lease, now: float) -> None:
         """The gateway answered: pauses that began before this try are over."""
         self._lift(lease.taken_at, now)
+        self.force.answered(lease.counted, now)
         searching = not self.force.limited and self.limits.concurrency is None
         full = self._was_full or len(self.out) + 1 >= self.cap(now)  # with the one that has just come back
         self.pace.answered(now - lease.taken_at, now, full=full, searching=searching)
         self._was_full = False
-        if self.force.crowd.beside:
-            self.force.crowd.most = max(self.force.crowd.most, len(self.out))
+        self.force.crowd.answered(len(self.out))
         self.force.look(now, may_raise=not self.pause.step)
 
     def limited_by(self, lease: Lease, now: float, refusal: Refusal, *, jitter: float) -> None:
@@ -242,11 +239,13 @@ class Lane:
         refused = Refused(
             sent_at=lease.taken_at,
             now=now,
-            used=self.force.used(lease.taken_at),
+            used=self.force.full(lease.taken_at, lease.estimate.tokens),
             ran=lease.taken_at - began,
             hint=refusal.wait_seconds,
             dimension=refusal.dimension,
             again=self.pause.step > 0,
+            answered=self.force.answered_until(lease.taken_at),
+            latency=self.pace.latency_seconds or 0.0,
         )
         self.force.refused(refused, first=self.pause.step == 0)
 
@@ -272,7 +271,7 @@ class Lane:
         tokens = min(estimate.tokens, window.limit.amount)  # one that seems larger has a whole window to itself
         if not self.force.is_declared(key):
             return min(window.ready_at(tokens, now, 0.0, estimate.likely), self.force.doubt_at(key))
-        error = self.out.error(estimate, window.limit.amount / max(1.0, self._mean_tokens))
+        error = self.out.error(estimate, window.limit.amount / max(1.0, self.mean_tokens))
         margin = min(SIGMAS * error, LARGEST_MARGIN * window.limit.amount)
         self.largest_margin = max(self.largest_margin, margin)
         return window.ready_at(tokens, now, margin, estimate.likely)
@@ -294,4 +293,4 @@ class Lane:
 
     def _lift(self, sent_at: float, now: float) -> None:
         if self.pause.lift(sent_at):
-            self.force.probe_passed(now)
+            self.force.probe_passed(sent_at, now)

@@ -15,7 +15,8 @@ _PROBE_FROM_STEP = 2
 
 @dataclass(slots=True)
 class Pause:
-    """`until` and `began` are instants of the lane's clock; `step` counts pauses without an answer between.
+    """`until` and `began` are instants of the lane's clock; `step` counts pauses without an answer between,
+    `own` is what the last one of them would have been without a hint.
 
     While `probing`, one try sent since the pause began may be out at a time; `in_outage`: only its answer ends that,
     else that it was not refused at once does. `silent_steps` counts refusals after silences that outlast every
@@ -25,6 +26,7 @@ class Pause:
     until: float = float("-inf")
     began: float = float("-inf")
     step: int = 0
+    own: float = FIRST_SECONDS
     silent_steps: int = 0
     probing: bool = False
     in_outage: bool = False
@@ -36,9 +38,10 @@ class Pause:
 
         `hint`: seconds the gateway asks for; `first`: of the first pause without one; `jitter`: 0 to 1.
         """
-        own = min(LONGEST_SECONDS, first * 2**self.step)
+        own = min(LONGEST_SECONDS, 2 * self.own if self.step else first)
         begins = self._extend(sent_at, now, own if hint is None else hint, jitter)
         if begins:
+            self.own = own
             self.silent_steps += hint is None and own >= LONGEST_SECONDS
             self.probing = self.probing or self.step >= _PROBE_FROM_STEP
             self.in_outage = False

@@ -18,7 +18,7 @@ from typing import Literal
 
 GUARD_SECONDS = 0.05
 CURVE_POINTS = 32
-_BURST_SHARE = 0.005
+_BURST_SHARE, _LOOSE_BURST_SHARE = 0.005, 0.15
 _BURST_SECONDS = 0.1
 _SLOTS = 1000
 _ROUNDING = 1e-6
@@ -73,12 +73,25 @@ class Window:
     what that is in amount per second; `burst`: what may be admitted at once after a silence.
     """
 
-    __slots__ = ("_level", "_moment", "_slots", "_sum", "_updated", "allotment", "burst", "limit", "rate", "share")
+    __slots__ = (
+        "_level",
+        "_moment",
+        "_slots",
+        "_sum",
+        "_updated",
+        "allotment",
+        "burst",
+        "limit",
+        "loose",
+        "rate",
+        "share",
+    )
 
     def __init__(self, limit: Limit, *, now: float) -> None:
         self.limit = limit
         self.allotment = limit.amount
         self.share = 1.0
+        self.loose = False
         self._set_pace()
         self._slots: deque[Slot] = deque()
         self._sum = 0.0
@@ -138,6 +151,12 @@ class Window:
         self._set_pace()
         self._level = min(self._level, self.burst)
 
+    def loosen(self, loose: bool) -> None:  # noqa: FBT001 - it is all that is said
+        """Whether what follows one another is spread by another window's pace: then this one needs hardly any."""
+        if loose != self.loose:
+            self.loose = loose
+            self._set_pace()
+
     def divide(self, held: float, share: float, now: float) -> None:
         """From now on this process has so much of the limit, and such a share of its rate."""
         self._level = self._level_at(now)
@@ -169,8 +188,9 @@ class Window:
     def _set_pace(self) -> None:
         """Amount per second in steady state, and what may be admitted at once after a silence."""
         amount = self.limit.amount * self.share
+        share = _LOOSE_BURST_SHARE if self.loose else _BURST_SHARE
         self.rate = amount / self.limit.span
-        self.burst = max(1.0, amount * _BURST_SHARE, self.rate * _BURST_SECONDS)
+        self.burst = max(1.0, amount * share, self.rate * _BURST_SECONDS)
 
     def _log(self, amount: float, at: float) -> Slot:
         expires = at + self.limit.span

@@ -149,7 +149,7 @@ def _limits(limits: Limits, page: Page | None) -> tuple[Limits, frozenset[Key]]:
                 dimension=one.dimension,
                 window_seconds=one.window_seconds,
                 amount=one.amount,
-                guard_seconds=FOUND_GUARD_SECONDS,
+                guard_seconds=FOUND_GUARD_SECONDS[one.dimension],
             )
             lower.add(one.key)
     return replace(limits, windows=tuple(windows.values())), frozenset(lower)

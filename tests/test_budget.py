@@ -98,7 +98,8 @@ def test_a_budget_is_used_and_never_overshot_and_a_larger_one_goes_on(
     bench: Bench, simulate: Simulate, budget: str, faults: tuple[str, ...]
 ) -> None:
     gateway = simulate("--latency", "0.05", "--latency-spread", "0.5", *faults)
-    bench.prompts(120)
+    # All of one length: where one fits, every one does.
+    bench.write("in.jsonl", *({"prompt": f"Question {number:03}?"} for number in range(120)))
     process = bench.run(job(bench, gateway, budget), "--concurrency", "16", code=75)
     summary = bench.summary("out.jsonl")
     assert summary["ending"] == "the budget is used up"

@@ -218,6 +218,7 @@ def test_nothing_to_ask_takes_no_time() -> None:
 
 
 AMOUNTS = st.integers(1, 10**7)
+ROUNDING_SECONDS = 1e-5  # Unix time of the next century has no more digits than that, after some sums
 
 
 @given(requests=AMOUNTS, rpm=AMOUNTS, tpm=AMOUNTS, rpd=st.integers(1000, 10**7), tokens=st.integers(1, 10**5))
@@ -238,5 +239,5 @@ def test_more_work_or_smaller_limits_never_end_sooner(requests: int, rpm: int, t
 
     work = Work(requests=requests, tokens=float(requests * tokens), latency_seconds=1.0)
     more = Work(requests=2 * requests, tokens=2.0 * requests * tokens, latency_seconds=1.0)
-    assert ends(more, limits) >= ends(work, limits)
-    assert ends(work, most_seldom(limits, 0.9)) >= ends(work, limits)
+    assert ends(more, limits) >= ends(work, limits) - ROUNDING_SECONDS
+    assert ends(work, most_seldom(limits, 0.9)) >= ends(work, limits) - ROUNDING_SECONDS

@@ -5,7 +5,7 @@ import pytest
 from batchrunner.limits.day import Spent
 from batchrunner.limits.decide import MEMBER_SECONDS, decide
 from batchrunner.limits.estimate import Estimate
-from batchrunner.limits.lane import Lane, Limits
+from batchrunner.limits.lane import OF_THE_BOOK, Lane, Limits
 from batchrunner.limits.page import Page
 from batchrunner.limits.quota import GatewayClock, Reset
 from batchrunner.limits.seat import Seat
@@ -64,7 +64,7 @@ def test_a_lane_sends_nothing_after_its_lease_however_often_the_book_is_out_of_r
     for beat in range(1, 20):
         seat.take_back(seat.notes(NOW + 0.2 * beat, UNIX))
     assert seat.lane.ready_at(Estimate(10.0), NOW + MEMBER_SECONDS + 0.01) == float("inf")
-    assert seat.lane.bound_by == "the book"
+    assert seat.lane.bound_by == OF_THE_BOOK
 
 
 @pytest.mark.parametrize(("took", "lasts"), [(0.002, MEMBER_SECONDS), (0.3, 1.5), (30.0, 4.0)])

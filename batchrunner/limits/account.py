@@ -68,16 +68,26 @@ class Book:
             self._db = sqlite3.connect(
                 self.path, timeout=_PATIENCE_SECONDS, isolation_level=None, check_same_thread=False
             )
-            _turn_to_wal(self._db)
-            self._db.execute("PRAGMA synchronous=NORMAL")
-            self._check_version()
-            self._db.executescript(_SCHEMA)
-            self._db.execute("INSERT OR IGNORE INTO salt VALUES (1, ?)", (os.urandom(16),))
-            self._salt: bytes = self._db.execute("SELECT salt FROM salt").fetchone()[0]
-            self._inode = self.path.stat().st_ino
         except (OSError, sqlite3.Error) as error:
             raise self._storage_error(error) from error
+        try:
+            self._set_up()
+        except (OSError, sqlite3.Error) as error:
+            self._db.close()
+            raise self._storage_error(error) from error
+        except BaseException:
+            self._db.close()
+            raise
         self._boot = boot_id()
+
+    def _set_up(self) -> None:
+        _turn_to_wal(self._db)
+        self._db.execute("PRAGMA synchronous=NORMAL")
+        self._check_version()
+        self._db.executescript(_SCHEMA)
+        self._db.execute("INSERT OR IGNORE INTO salt VALUES (1, ?)", (os.urandom(16),))
+        self._salt: bytes = self._db.execute("SELECT salt FROM salt").fetchone()[0]
+        self._inode = self.path.stat().st_ino
 
     def lane_name(self, base_url: str, account: str, model: str) -> str:
         """The book's name for a lane; the account (a key, mostly) enters as a salted hash."""

@@ -28,7 +28,7 @@ _PASSED_AT_LEAST_SECONDS = 0.25
 _FIRST_PAUSE_SHARE = 0.03
 FOREVER = float("inf")
 IN_FLIGHT = "requests in flight"
-OF_THE_BOOK = "its share in this machine's book"
+OF_THE_BOOK = "its share in the book"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -320,3 +320,13 @@ def test_tries_that_are_written_late_are_fresh_for_longer_and_weigh_for_longer()
     assert [window.limit.span for window in lane.force.limited] == [pytest.approx(60 + GUARD_SECONDS + 0.1)]
     lane.leased_until = 0.06  # what the book has promised holds no longer
     assert lane.fresh_for(lease, 0.05) == pytest.approx(0.01)
+
+
+def test_a_small_part_of_the_tokens_holds_up_no_requests_where_requests_are_paced() -> None:
+    limits = (("requests", 1.0, 60.0), ("tokens", 60.0, 500_000.0))
+    windows = tuple(Limit(dimension=what, amount=amount, window_seconds=width) for what, width, amount in limits)
+    lane = Lane(Limits(windows=windows), now=0.0)
+    lane.mean_tokens = 60.0
+    free = lane.rate()
+    lane.force.windows["tokens", 60.0].divide(20_000.0, 0.04, 1.0)  # a share of what was used so far
+    assert lane.rate() == free

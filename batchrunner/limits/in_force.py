@@ -49,7 +49,8 @@ class InForce:
         """Tries per second that the limits allow."""
         mean = max(1.0, mean_tokens)
         return min(
-            (w.rate if w.limit.dimension == "requests" else w.rate / mean for w in self.limited), default=_FOREVER
+            (w.rate if w.limit.dimension == "requests" else w.possible_rate / mean for w in self.limited),
+            default=_FOREVER,
         )
 
     def doubt_at(self, key: Key) -> float:

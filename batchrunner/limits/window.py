@@ -151,6 +151,12 @@ class Window:
         self._set_pace()
         self._level = min(self._level, self.burst)
 
+    @property
+    def possible_rate(self) -> float:
+        """What the pace may come to, in amount per second. A loose window's part of the limit says little of that: it
+        grows when something waits for it, and nothing does before it is all used."""
+        return self.limit.amount / self.limit.span if self.loose else self.rate
+
     def loosen(self, loose: bool) -> None:  # noqa: FBT001 - it is all that is said
         """Whether what follows one another is spread by another window's pace: then this one needs hardly any."""
         if loose != self.loose:

@@ -27,7 +27,8 @@ run: $(READY) ## the sample job against the simulated gateway: no key, no cost (
 	$(BIN)/batchrunner run $(JOB) --simulate
 
 test: $(READY) ## every test
-	$(BIN)/python -m pytest -n 4 --dist worksteal
+	$(BIN)/python -m pytest -n 4 --dist worksteal -m 'not exact'
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m exact
 
 quick: $(READY) ## the tests that take seconds
 	$(BIN)/python -m pytest -n 4 --dist worksteal -m 'not slow'

@@ -6,14 +6,14 @@ import html
 import json
 import re
 import sqlite3
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import quote
 
 import pyarrow.parquet as pq
+from listening import serving
 
 # Every sign in it that an encoding may write otherwise; it can stand in a header.
 CANARY = 'sk-Can/ary+7Wq"5\\k&t=9%zQ<0123456789abcdef'
@@ -59,15 +59,8 @@ def hostile(reply: Reply) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}/v1"
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(Handler) as base_url:
+        yield base_url
 
 
 def http(status: str, body: str | bytes, **headers: str) -> bytes:

@@ -26,6 +26,7 @@ def rows_done(bench: Bench, name: str) -> int:
     return bench.summary(f"{name}.results.jsonl")["units"]["ok"]
 
 
+@pytest.mark.exact
 @pytest.mark.slow
 def test_two_jobs_started_together_share_a_limit_fairly_and_one_that_is_killed_leaves_it_to_the_other(
     bench: Bench, simulate: Simulate
@@ -50,6 +51,7 @@ def test_two_jobs_started_together_share_a_limit_fairly_and_one_that_is_killed_l
     assert 0.4 <= by_first / (by_first + len(shared) - by_first / 2) <= 1.2
 
 
+@pytest.mark.exact
 @pytest.mark.slow
 def test_a_limit_by_the_minute_holds_over_two_jobs_of_which_one_begins_later(bench: Bench, simulate: Simulate) -> None:
     gateway = simulate("--rpm", "600", "--latency", "0.1")
@@ -67,6 +69,7 @@ def test_a_limit_by_the_minute_holds_over_two_jobs_of_which_one_begins_later(ben
     assert gateway.ledger()["outcomes"].get("429", 0) == 0
 
 
+@pytest.mark.exact
 @pytest.mark.slow
 def test_a_daily_quota_is_kept_over_two_jobs_at_once_and_their_restarts(bench: Bench, simulate: Simulate) -> None:
     gateway = simulate("--rpd", "300", "--latency", "0.05")

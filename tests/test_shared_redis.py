@@ -55,6 +55,7 @@ def assert_keeps_to_its_limits(gateway: Gateway) -> None:
     assert limit["worst"] <= limit["limit"]
 
 
+@pytest.mark.exact
 @pytest.mark.slow
 def test_two_machines_share_a_limit_and_one_whose_run_is_killed_leaves_it_to_the_other(
     bench: Bench, simulate: Simulate, redis_server: RedisServer
@@ -75,6 +76,7 @@ def test_two_machines_share_a_limit_and_one_whose_run_is_killed_leaves_it_to_the
     assert rate(entries, killed_at + 2, last) < 61
 
 
+@pytest.mark.exact
 @pytest.mark.slow
 def test_four_machines_use_a_limit_by_the_minute_together(
     bench: Bench, simulate: Simulate, redis_server: RedisServer
@@ -94,6 +96,7 @@ def test_four_machines_use_a_limit_by_the_minute_together(
     assert 0.97 <= rate(entries, stopped - 8, stopped) / (1800 / (60 + GUARD)) <= 1.05
 
 
+@pytest.mark.exact
 @pytest.mark.slow
 def test_while_redis_is_away_nothing_is_sent_and_afterwards_the_run_goes_on_inside_its_limits(
     bench: Bench, simulate: Simulate, redis_server: RedisServer
@@ -127,6 +130,7 @@ def told(bench: Bench) -> str:
     return bench.call("status", "in.results.jsonl").stdout
 
 
+@pytest.mark.exact
 @pytest.mark.slow
 def test_a_days_quota_is_one_for_all_machines(bench: Bench, simulate: Simulate, redis_server: RedisServer) -> None:
     gateway = simulate("--rpd", "100", "--latency", "0.02")
@@ -254,6 +258,7 @@ class GatewayOn(Gateway):
         return subprocess.run(on(self.host, sys.executable, "-c", code, url), check=True, capture_output=True).stdout
 
 
+@pytest.mark.exact
 @pytest.mark.slow
 def test_two_hosts_keep_one_limit_together(bench: Bench, two_hosts: tuple[str, str], tmp_path: Path) -> None:
     here, there = two_hosts

@@ -136,6 +136,7 @@ def test_a_max_tokens_larger_than_a_window_never_fits_where_it_is_counted_up_fro
     assert gateway.ledger()["arrivals"] == 0
 
 
+@pytest.mark.exact
 @pytest.mark.slow
 @in_every_way
 def test_two_jobs_share_a_limit_of_tokens_and_one_that_is_killed_breaks_it_not(

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from batchrunner.chat.request import RequestSettings, compose
+from batchrunner.chat.request import RequestSettings
 from batchrunner.chat.shapes import with_seed_of
 from batchrunner.errors import InputError, UsageError
 from batchrunner.folder.arms import KnownArm, known_arms
@@ -16,21 +16,18 @@ from batchrunner.folder.sampling import Sample
 from batchrunner.job.parameters import misspelt
 from batchrunner.job.schema import Job
 from batchrunner.job.sweep import Arm, arms_of, swept_in
-from batchrunner.records import Request, Row
-from batchrunner.runner.budget import lacking
+from batchrunner.records import Row
+from batchrunner.runner.checking import bodies_speak, check_asked, check_output_apart
 from batchrunner.runner.course import Course
 from batchrunner.runner.drift import Drift, Recorded, compare
 from batchrunner.runner.hooks import MakeRequest, RemadeSource
 from batchrunner.runner.missing import check_keep, warnings_of_row_params
-from batchrunner.runner.money import finder_of
 from batchrunner.runner.phrasing import phrase
 from batchrunner.sink.columns import Columns, Kinds
-from batchrunner.sink.parts import part_name, suffix_of
-from batchrunner.source import Keep, Source, open_source, takes_in
+from batchrunner.source import Keep, Source, open_source
 from batchrunner.store.bitmap import Bitmap
 
 LOOKED_AT = 100
-_COMPOSED = 1000
 
 
 class Scanned(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,27 +136,19 @@ def prepare(
     make: MakeRequest | None = None,
     keeps_raw: bool = False,
 ) -> Prepared:
-    """Read the input once; where its bytes are those of `known`, they are hashed only. `make` makes the requests.
-    `keeps_raw`: outcomes have the bodies of replies. `course` hears how far it is.
-
-    UsageError or InputError for what no row could survive.
-    """
-    output = job.output_path
-    if takes_in(job.input, output / part_name(0, suffix_of(output)) if job.output_is_folder else output):
-        raise UsageError(f"{job.output_path} is, or would be, part of the input: name another --output.")
+    """Read the input once; where its bytes are those of `known`, they are hashed only. `make` makes the requests;
+    `keeps_raw`: outcomes have the bodies of replies. UsageError or InputError for what no row could survive."""
+    check_output_apart(job)
     arms = arms_of(job.request, job.sweep)
     keep = keep_of(job)
     as_it_is = open_source(job.input, course.count, keep)
     source = _source(job, as_it_is, make)
-    first = _looked_at(source)
-    check_keep(job.keep, first if source is as_it_is else _looked_at(as_it_is))
+    first = _first_rows(job, source, as_it_is)
     settings = settings_of(job, arms, first, base_url, from_texts=as_it_is.has_texts_only, keeps_raw=keeps_raw)
-    _check(job, settings, first)
-    version = source.version()
+    check_asked(job, settings, first)
+    version = source.version()  # before it is read
     scanned = _with_kinds(_scanned(source, known, course), job, as_it_is, known)
     rows = scanned.rows if limit is None else min(scanned.rows, limit)
-    with course.doing("choosing the sample"):
-        chosen = None if sample is None else sample.chosen(rows)
     return Prepared(
         version=version,
         source=source,
@@ -168,23 +157,29 @@ def prepare(
         arms=arms,
         rows=rows,
         sample=sample,
-        chosen=chosen,
+        chosen=_chosen(sample, rows, course),
         identity=identity_of(job, scanned.fingerprint, base_url) | _identity_of(make, keeps_raw=keeps_raw),
-        columns=columns_of(job, settings, scanned.kinds, bodies_speak=_bodies_speak(settings, first)),
+        columns=columns_of(job, settings, scanned.kinds, bodies_speak=bodies_speak(settings, first)),
         keep=keep,
         warnings=_warnings(job, as_it_is, first),
     )
 
 
+def _chosen(sample: Sample | None, rows: int, course: Course) -> Bitmap | None:
+    """The rows of the sample among so many; None for all."""
+    with course.doing("choosing the sample"):
+        return None if sample is None else sample.chosen(rows)
+
+
+def _first_rows(job: Job, source: Source | RemadeSource, as_it_is: Source) -> list[Row]:
+    """What is looked at before all is read, as it will be asked."""
+    first = _looked_at(source)
+    check_keep(job.keep, first if source is as_it_is else _looked_at(as_it_is))
+    return first
+
+
 def _looked_at(source: Source | RemadeSource) -> list[Row]:
     return next(source.rows(lambda _: False, LOOKED_AT), [])
-
-
-def _check(job: Job, settings: Sequence[RequestSettings], first: list[Row]) -> None:
-    """UsageError where no row could be asked."""
-    _check_sweep(job, settings, first)
-    _check_model(job, settings, first)
-    _check_budget(job, settings, first)
 
 
 def _warnings(job: Job, source: Source, first: list[Row]) -> tuple[str, ...]:
@@ -248,43 +243,3 @@ def _scanned(source: Source | RemadeSource, known: Scanned | None, course: Cours
     with course.doing("reading the input", size):
         scan = source.scan()
     return Scanned(fingerprint=scan.fingerprint, size=size, rows=scan.rows)
-
-
-def _bodies_speak(settings: Sequence[RequestSettings], rows: list[Row]) -> bool:
-    """Whether rows bring whole bodies."""
-    return all(arm.render is None for arm in settings) and any("body" in row.columns for row in rows)
-
-
-def _check_model(job: Job, settings: Sequence[RequestSettings], rows: list[Row]) -> None:
-    own = "model" in settings[0].row_params and any("model" in row.columns for row in rows)
-    rows_speak = own or _bodies_speak(settings, rows)
-    models = {arm.model for arm in settings}
-    if None in models and rows and not rows_speak:
-        raise UsageError("No model is named: say which with --model org/model, or `model` in [request].")
-    others = [name for name in job.limits.models if name not in (*models, *job.limits.of_profile)]
-    if others and not rows_speak and models.isdisjoint(job.limits.models):
-        asked = ", ".join(sorted(filter(None, models)))
-        raise UsageError(f'[limits."{others[0]}"] is for a model that is not asked; the model is {asked}.')
-
-
-def _check_budget(job: Job, settings: Sequence[RequestSettings], rows: list[Row]) -> None:
-    """A budget knows what a request costs at worst: that is looked at where the first rows are asked."""
-    if not job.run.has_budget:
-        return
-    price_of = finder_of(job.prices)
-    for arm in settings:
-        for row in rows[: max(1, _COMPOSED // len(settings))]:
-            request = compose(row, arm)
-            if isinstance(request, Request):
-                lack = lacking(request, price_of(request.model), has_cost=job.run.budget_cost is not None)
-                if lack is not None:
-                    raise UsageError(f"{lack[0].upper()}{lack[1:]}.")
-
-
-def _check_sweep(job: Job, settings: Sequence[RequestSettings], rows: list[Row]) -> None:
-    swept = swept_in(job.sweep)
-    if swept and _bodies_speak(settings, rows):
-        raise UsageError(
-            f"The rows have a `body` each, which is sent as written: [sweep] can't change their {', '.join(swept)}; "
-            "`samples` it may have."
-        )
